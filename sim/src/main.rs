@@ -1,0 +1,2 @@
+//! The simulated box as a program.
+fn main() {}

@@ -1,0 +1,9 @@
+//! rds-csi: the CSI driver for the MikroTik ROSE Data Server.
+
+pub mod actors;
+pub mod attachment;
+pub mod cluster;
+pub mod grpc;
+pub mod operations;
+pub mod rds;
+pub mod volume;

@@ -1,0 +1,2 @@
+//! What we ask of a box.
+pub mod ssh;
