@@ -1,1 +1,3 @@
-//! attachment
+//! The attachment domain: who may write to a volume. No async, no actix, no kube, no ssh.
+
+pub mod ledger;
