@@ -3,6 +3,7 @@
 //! Everything that reaches the box or the cluster under a name goes through one of these types, so
 //! that no other place has to ask whether a string is harmless. Nothing here does I/O.
 
+pub mod capability;
 pub mod turns;
 
 use std::fmt;
