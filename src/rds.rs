@@ -123,8 +123,8 @@ pub struct Disk {
     pub free: Option<u64>,
     /// Where it is mounted, of a pool.
     pub mount_point: Option<String>,
-    /// Is it exported over NVMe/TCP?
-    pub exported: bool,
+    /// Is it exported over NVMe/TCP? `None` where the box did not say, which proves nothing.
+    pub exported: Option<bool>,
     /// The NQN under which.
     pub nqn: String,
     /// The host that may connect; empty where all may.
