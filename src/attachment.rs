@@ -1,3 +1,16 @@
 //! The attachment domain: who may write to a volume. No async, no actix, no kube, no ssh.
+//!
+//! - [`ledger`]: the record in the disk's comment, and its copy beside the PV.
+//! - [`standing`]: record against copy: current, ahead, or gone back in time.
+//! - [`export`]: how a disk must be exported for a record, and the names of the hosts.
+//! - [`publish`], [`unpublish`]: what an RPC may change.
+//! - [`verdict`]: what a pass does with one volume, first match wins.
+//! - [`storm`]: too many nodes at once look like our own blindness.
 
+pub mod export;
 pub mod ledger;
+pub mod publish;
+pub mod standing;
+pub mod storm;
+pub mod unpublish;
+pub mod verdict;

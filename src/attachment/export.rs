@@ -1,0 +1,171 @@
+//! How a disk must be exported for a record, and the names under which hosts connect.
+
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
+
+use super::ledger::{Record, Sharing, State};
+use crate::volume::{NodeName, Nqn, Refused, Slot, hex};
+
+/// How a disk must be exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// Is it exported?
+    pub on: bool,
+    /// Under which NQN.
+    pub nqn: Nqn,
+    /// For which host alone; `None` for a volume that two nodes may hold.
+    pub allow_host: Option<Nqn>,
+}
+
+/// Names hosts: HMAC of the cluster Secret over the node name. A pod cannot compute them, and
+/// machines cloned from one image do not share them.
+#[derive(Clone)]
+pub struct Hosts {
+    secret: std::sync::Arc<[u8]>,
+}
+
+/// A host as NVMe knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Host NQN, of the form that the NVMe base specification gives for UUIDs (2.0, 4.5).
+    pub nqn: Nqn,
+    /// Host identifier: the same UUID.
+    pub id: String,
+}
+
+impl Hosts {
+    /// Hosts of the cluster that has this Secret.
+    pub fn new(secret: std::sync::Arc<[u8]>) -> Self {
+        Self { secret }
+    }
+
+    /// The host that runs on this node.
+    pub fn host(&self, node: &NodeName) -> Result<Host, Refused> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret)
+            .map_err(|_| Refused("the cluster Secret is no HMAC key".into()))?;
+        mac.update(b"nvme-host\0");
+        mac.update(node.as_str().as_bytes());
+        let mut bytes = [0; 16];
+        bytes
+            .iter_mut()
+            .zip(mac.finalize().into_bytes())
+            .for_each(|(to, from)| *to = from);
+        // RFC 9562, version 8 (custom) and the usual variant.
+        bytes[6] = bytes[6] & 0x0f | 0x80;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        let digits = hex(&bytes);
+        let id = [
+            &digits[..8],
+            &digits[8..12],
+            &digits[12..16],
+            &digits[16..20],
+            &digits[20..],
+        ]
+        .join("-");
+        Ok(Host {
+            nqn: Nqn::parse(&format!("nqn.2014-08.org.nvmexpress:uuid:{id}"))?,
+            id,
+        })
+    }
+}
+
+/// How `slot` must be exported while `record` is current. `holder` is the full name of the first
+/// node of the record.
+pub fn terms(
+    record: &Record,
+    slot: &Slot,
+    nqn_base: &str,
+    hosts: &Hosts,
+    holder: Option<&NodeName>,
+) -> Result<Terms, Refused> {
+    let on = record.state == State::Attached;
+    let allow_host = match (record.sharing, holder) {
+        (Sharing::Single, Some(node)) if on => Some(hosts.host(node)?.nqn),
+        (Sharing::Single, None) if on => {
+            return Err(Refused(
+                "the name of the node that holds the volume is not known".into(),
+            ));
+        }
+        _ => None,
+    };
+    Ok(Terms {
+        on,
+        nqn: record.nqn(nqn_base, slot)?,
+        allow_host,
+    })
+}
+
+impl Terms {
+    /// Is the disk exported just so? `exported` is `None` where the box did not say.
+    pub fn hold(&self, exported: Option<bool>, nqn: &str, allow_host: &str) -> bool {
+        if !self.on {
+            return exported == Some(false);
+        }
+        let host = self.allow_host.as_ref().map_or("", |host| host.as_str());
+        exported == Some(true) && nqn == self.nqn.as_str() && allow_host == host
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+    use crate::attachment::ledger::{ClusterTag, NodeTag, Nonce};
+
+    fn node(name: &str) -> NodeName {
+        NodeName::parse(name).unwrap()
+    }
+
+    #[test]
+    fn a_host_is_the_same_again_and_another_for_each_node_and_cluster() {
+        let hosts = Hosts::new((*b"one cluster's secret of 32 bytes").into());
+        let others = Hosts::new((*b"two cluster's secret of 32 bytes").into());
+        let host = hosts.host(&node("n1")).unwrap();
+        assert_eq!(hosts.host(&node("n1")).unwrap(), host);
+        assert_ne!(hosts.host(&node("n2")).unwrap(), host);
+        assert_ne!(others.host(&node("n1")).unwrap(), host);
+        assert!(
+            host.nqn.as_str().ends_with(&host.id) && host.id.len() == 36,
+            "{host:?}"
+        );
+    }
+
+    #[test]
+    fn an_attached_volume_is_exported_for_its_holder_alone_and_a_shared_one_for_all() {
+        let hosts = Hosts::new((*b"one cluster's secret of 32 bytes").into());
+        let slot = Slot::parse("v").unwrap();
+        let tag = NodeTag::of("c", &node("n1"));
+        let created = Record::created(ClusterTag::of("c"));
+        let nonce = Nonce::random();
+        let single = created.attach(tag, Sharing::Single, 0, nonce);
+        let held = terms(&single, &slot, "nqn.x", &hosts, Some(&node("n1"))).unwrap();
+        let host = hosts.host(&node("n1")).unwrap().nqn;
+        assert!(held.hold(Some(true), held.nqn.as_str(), host.as_str()));
+        assert!(
+            !held.hold(Some(true), held.nqn.as_str(), ""),
+            "anybody may connect"
+        );
+        assert!(!held.hold(Some(true), "nqn.x:v.g0-000000000000", host.as_str()));
+        assert!(!held.hold(Some(false), held.nqn.as_str(), host.as_str()));
+        assert!(
+            terms(&single, &slot, "nqn.x", &hosts, None).is_err(),
+            "never for anybody"
+        );
+        let multi = created.attach(tag, Sharing::Multi, 0, nonce);
+        assert_eq!(
+            terms(&multi, &slot, "nqn.x", &hosts, None)
+                .unwrap()
+                .allow_host,
+            None
+        );
+    }
+
+    #[test]
+    fn what_the_box_did_not_say_is_not_taken_for_closed() {
+        let hosts = Hosts::new((*b"one cluster's secret of 32 bytes").into());
+        let created = Record::created(ClusterTag::of("c"));
+        let slot = Slot::parse("v").unwrap();
+        let closed = terms(&created, &slot, "nqn.x", &hosts, None).unwrap();
+        assert!(closed.hold(Some(false), "", ""));
+        assert!(!closed.hold(None, "", ""));
+    }
+}

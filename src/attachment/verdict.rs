@@ -1,0 +1,375 @@
+//! What a pass does with one volume: facts in, first match wins, action and reason out.
+//!
+//! No I/O and no clock: ages come in as durations. Rows that need a node agent or a ping from the
+//! box are not here yet; without them a node that is only NotReady is reported and nothing more.
+
+use std::time::Duration;
+
+use super::ledger::{Record, Sharing, State, Unreadable};
+use super::standing::{Standing, standing};
+use crate::volume::NodeName;
+
+/// Everything that is known of one volume.
+#[derive(Debug, Clone)]
+pub struct Facts<'a> {
+    /// The disk, or `None` where the box has none.
+    pub disk: Option<DiskFacts<'a>>,
+    /// The record in the copy.
+    pub copy: CopyFacts<'a>,
+    /// The PV.
+    pub claim: ClaimFacts,
+    /// The holders of the record that counts: of the disk, or where that has none, of the copy.
+    pub holders: Vec<Holder>,
+}
+
+/// What the box says.
+#[derive(Debug, Clone)]
+pub struct DiskFacts<'a> {
+    /// Its record, or why there is none.
+    pub record: Result<&'a Record, &'a Unreadable>,
+    /// Does the record name this cluster? Damaged and absent records do not say.
+    pub is_ours: bool,
+    /// Is it exported? `None` where the box did not say.
+    pub exported: Option<bool>,
+    /// Is it exported just as the record says?
+    pub as_recorded: bool,
+}
+
+/// What the copy says.
+#[derive(Debug, Clone, Copy)]
+pub enum CopyFacts<'a> {
+    /// No copy was written yet.
+    Absent,
+    /// The record in the copy.
+    Present(&'a Record),
+    /// Somebody damaged it.
+    Unreadable,
+}
+
+/// What is known of the PV.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimFacts {
+    /// There is a PV.
+    Present,
+    /// There is one, and it is going; or the volume is on the list of those being deleted.
+    Going,
+    /// There is none, for so long.
+    Absent(Duration),
+}
+
+/// What is known of one node that holds the volume.
+#[derive(Debug, Clone)]
+pub struct Holder {
+    /// Its name, where it is known.
+    pub name: Option<NodeName>,
+    /// Its Node object.
+    pub presence: Presence,
+    /// Does it carry the taint out-of-service?
+    pub out_of_service: bool,
+    /// Its VolumeAttachment for this volume.
+    pub attachment: AttachmentFacts,
+    /// Do counters of any of its volumes still move?
+    pub io: Io,
+}
+
+/// A Node object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Ready.
+    Ready,
+    /// There, and not Ready.
+    NotReady,
+    /// Gone, for so long.
+    Gone(Duration),
+}
+
+/// A VolumeAttachment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttachmentFacts {
+    /// There.
+    Present,
+    /// Not there, for so long.
+    Absent(Duration),
+}
+
+/// Does anybody write?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Io {
+    /// Nobody looked yet.
+    Unread,
+    /// The box does not tell.
+    Untold,
+    /// Counters stood still.
+    Still,
+    /// Counters moved.
+    Moving,
+}
+
+/// What limits a pass.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// How long a Node object or a VolumeAttachment must be gone.
+    pub grace: Duration,
+    /// How long an item may be without a PV before it is reported.
+    pub orphan_grace: Duration,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing.
+    Nothing,
+    /// Tell a person.
+    Report,
+    /// Make the disk again for its image, with the record of the copy.
+    Rebuild,
+    /// Close the export, then put the record of the copy back.
+    Restore,
+    /// Write the copy as the record says.
+    FollowRecord,
+    /// Close the export and detach: an attachment that nobody asked for.
+    Undo,
+    /// Close an export that nobody may have.
+    Close,
+    /// Export exactly as the record says.
+    Repair,
+    /// Shut the holders out.
+    Fence(FenceCause),
+    /// The fence is confirmed again; then VolumeAttachments of nodes that are gone are deleted.
+    Release,
+    /// A grace time runs; look again when it is over.
+    Wait(Duration),
+    /// Something speaks against acting. Say so and look again.
+    Hold,
+    /// The node is NotReady. Say so.
+    Suspect,
+    /// Before a fence: do the node's counters move?
+    ReadIo(FenceCause),
+}
+
+/// Why a volume is fenced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FenceCause {
+    /// An operator's order: the taint out-of-service.
+    OutOfService,
+    /// The Node object is gone.
+    NodeGone,
+    /// The VolumeAttachment is gone and nobody unpublished.
+    AttachmentGone,
+    /// No PV names the item.
+    NoVolume,
+}
+
+impl FenceCause {
+    /// For metrics and logs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::OutOfService => "out_of_service",
+            Self::NodeGone => "node_gone",
+            Self::AttachmentGone => "attachment_gone",
+            Self::NoVolume => "no_volume",
+        }
+    }
+}
+
+/// An action and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// What to do.
+    pub action: Action,
+    /// Why, in words for a person.
+    pub reason: &'static str,
+}
+
+fn verdict_of(action: Action, reason: &'static str) -> Verdict {
+    Verdict { action, reason }
+}
+
+/// Judges one volume.
+pub fn verdict(facts: &Facts<'_>, rules: Rules) -> Verdict {
+    use Action::{FollowRecord, Hold, Nothing, Report, Restore, Undo};
+    let Some(disk) = &facts.disk else {
+        return missing(facts);
+    };
+    let record = match disk.record {
+        Ok(record) if disk.is_ours => record,
+        Ok(_) if matches!(facts.claim, ClaimFacts::Absent(_)) => {
+            return verdict_of(Nothing, "the item belongs to another cluster");
+        }
+        Ok(_) => return verdict_of(Report, "the PV's item belongs to another cluster"),
+        Err(unreadable) => return unreadable_record(facts, unreadable),
+    };
+    if let ClaimFacts::Absent(since) = facts.claim {
+        return unclaimed(record, disk, since, rules);
+    }
+    let copy = match facts.copy {
+        CopyFacts::Unreadable => {
+            return verdict_of(Hold, "the copy on the PV cannot be read");
+        }
+        CopyFacts::Present(copy) => Some(copy),
+        CopyFacts::Absent => None,
+    };
+    match standing(record, copy) {
+        Standing::RolledBack => verdict_of(Restore, "the box has gone back in time"),
+        Standing::Differs => verdict_of(Restore, "record and copy differ; the copy counts"),
+        Standing::Ahead if record.state != State::Attached => {
+            verdict_of(FollowRecord, "the copy of a finished write was not written")
+        }
+        Standing::Ahead if facts.holders.iter().all(Holder::has_attachment) => {
+            verdict_of(FollowRecord, "the copy of an attachment was not written")
+        }
+        Standing::Ahead if copy.is_none() => verdict_of(
+            Report,
+            "attached, with neither a copy nor a VolumeAttachment",
+        ),
+        Standing::Ahead => verdict_of(Undo, "an attachment that nobody waits for"),
+        Standing::Current => current(record, disk, facts, rules),
+    }
+}
+
+fn missing(facts: &Facts<'_>) -> Verdict {
+    match (facts.claim, facts.copy) {
+        (ClaimFacts::Absent(_), _) => verdict_of(Action::Nothing, "neither item nor PV"),
+        (ClaimFacts::Going, _) => verdict_of(Action::Nothing, "the volume is being deleted"),
+        (ClaimFacts::Present, CopyFacts::Present(copy)) if copy.state == State::Deleting => {
+            verdict_of(Action::Nothing, "the volume is being deleted")
+        }
+        (ClaimFacts::Present, CopyFacts::Present(_)) => {
+            verdict_of(Action::Rebuild, "the box has lost the item of a PV")
+        }
+        (ClaimFacts::Present, _) => verdict_of(
+            Action::Report,
+            "the box has no item for the PV, and the PV has no copy",
+        ),
+    }
+}
+
+fn unreadable_record(facts: &Facts<'_>, unreadable: &Unreadable) -> Verdict {
+    let claimed = !matches!(facts.claim, ClaimFacts::Absent(_));
+    match (unreadable, facts.copy, claimed) {
+        (Unreadable::Absent, CopyFacts::Absent, true) => verdict_of(
+            Action::Report,
+            "a volume of the first driver, without a record",
+        ),
+        (Unreadable::Absent, _, false) => verdict_of(Action::Nothing, "not ours"),
+        (_, CopyFacts::Present(_), true) => {
+            verdict_of(Action::Restore, "the record was damaged; the copy counts")
+        }
+        _ => verdict_of(
+            Action::Report,
+            "the record is damaged, and there is no copy",
+        ),
+    }
+}
+
+fn unclaimed(record: &Record, disk: &DiskFacts<'_>, since: Duration, rules: Rules) -> Verdict {
+    if record.state == State::Attached {
+        return verdict_of(
+            Action::Fence(FenceCause::NoVolume),
+            "attached, and no PV names it",
+        );
+    }
+    if disk.exported != Some(false) {
+        return verdict_of(Action::Close, "exported, and no PV names it");
+    }
+    if since >= rules.orphan_grace {
+        return verdict_of(Action::Report, "no PV names the item");
+    }
+    verdict_of(Action::Nothing, "no PV names the item yet")
+}
+
+fn current(record: &Record, disk: &DiskFacts<'_>, facts: &Facts<'_>, rules: Rules) -> Verdict {
+    match record.state {
+        State::Attached => attached(record, disk, facts, rules),
+        _ if disk.exported != Some(false) => {
+            verdict_of(Action::Close, "exported, and nobody holds it")
+        }
+        State::Fenced if facts.holders.iter().any(Holder::is_released_by_us) => verdict_of(
+            Action::Release,
+            "fenced, and the VolumeAttachment is still there",
+        ),
+        _ => verdict_of(Action::Nothing, "nobody holds it"),
+    }
+}
+
+fn attached(record: &Record, disk: &DiskFacts<'_>, facts: &Facts<'_>, rules: Rules) -> Verdict {
+    use Action::{Fence, Nothing, Repair};
+    let holders = &facts.holders;
+    if holders.iter().any(|holder| holder.out_of_service) {
+        return verdict_of(
+            Fence(FenceCause::OutOfService),
+            "the node is tainted out-of-service",
+        );
+    }
+    let wanted = |holder: &Holder| holder.has_attachment() && !holder.is_gone();
+    if !disk.as_recorded && holders.iter().all(wanted) {
+        return verdict_of(Repair, "the export is not as recorded");
+    }
+    let of_each = holders
+        .iter()
+        .map(|holder| holder_verdict(record, holder, holders, rules));
+    of_each
+        .max_by_key(|verdict| urgency(verdict.action))
+        .unwrap_or(verdict_of(Nothing, "nobody holds it"))
+}
+
+fn holder_verdict(record: &Record, holder: &Holder, holders: &[Holder], rules: Rules) -> Verdict {
+    use Action::{Hold, Nothing, Suspect, Wait};
+    let (since, cause, reason) = match (holder.presence, holder.attachment) {
+        (Presence::Gone(since), _) => (since, FenceCause::NodeGone, "the Node object is gone"),
+        (_, AttachmentFacts::Absent(since)) => (
+            since,
+            FenceCause::AttachmentGone,
+            "the VolumeAttachment is gone",
+        ),
+        (Presence::NotReady, _) => return verdict_of(Suspect, "the node is NotReady"),
+        (Presence::Ready, _) => return verdict_of(Nothing, "healthy"),
+    };
+    if since < rules.grace {
+        return verdict_of(Wait(rules.grace - since), reason);
+    }
+    let shared = record.sharing == Sharing::Multi && holders.len() > 1;
+    if shared
+        && holders
+            .iter()
+            .any(|other| other.presence == Presence::Ready)
+    {
+        return verdict_of(Hold, "another node holds the volume and is healthy");
+    }
+    match holder.io {
+        Io::Unread => verdict_of(Action::ReadIo(cause), reason),
+        Io::Moving => verdict_of(Hold, "volumes of the node are still being written or read"),
+        Io::Untold | Io::Still => verdict_of(Action::Fence(cause), reason),
+    }
+}
+
+/// Of two holders the one that needs more counts; what speaks against acting counts most.
+fn urgency(action: Action) -> u8 {
+    match action {
+        Action::Hold => 5,
+        Action::ReadIo(_) => 4,
+        Action::Fence(_) => 3,
+        Action::Wait(_) => 2,
+        Action::Suspect => 1,
+        _ => 0,
+    }
+}
+
+impl Holder {
+    fn has_attachment(&self) -> bool {
+        self.attachment == AttachmentFacts::Present
+    }
+
+    /// Is the Node object gone?
+    pub fn is_gone(&self) -> bool {
+        matches!(self.presence, Presence::Gone(_))
+    }
+
+    /// A node that is there releases by itself: the external-attacher unpublishes.
+    fn is_released_by_us(&self) -> bool {
+        self.has_attachment() && self.is_gone()
+    }
+}
+
+#[cfg(test)]
+mod test;

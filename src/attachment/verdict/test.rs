@@ -1,0 +1,343 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::attachment::ledger::{ClusterTag, NodeTag, Nonce};
+
+const SECOND: Duration = Duration::from_secs(1);
+const RULES: Rules = Rules {
+    grace: Duration::from_secs(30),
+    orphan_grace: Duration::from_secs(3600),
+};
+
+fn tag(name: &str) -> NodeTag {
+    NodeTag::of("c", &NodeName::parse(name).unwrap())
+}
+
+fn created() -> Record {
+    Record::created(ClusterTag::of("c"))
+}
+
+fn held() -> Record {
+    created().attach(tag("n1"), Sharing::Single, 0, Nonce::random())
+}
+
+fn holder() -> Holder {
+    Holder {
+        name: NodeName::parse("n1").ok(),
+        presence: Presence::Ready,
+        out_of_service: false,
+        attachment: AttachmentFacts::Present,
+        io: Io::Unread,
+    }
+}
+
+fn gone(seconds: u32) -> Holder {
+    Holder {
+        presence: Presence::Gone(SECOND * seconds),
+        ..holder()
+    }
+}
+
+fn disk(record: &Record) -> DiskFacts<'_> {
+    DiskFacts {
+        record: Ok(record),
+        is_ours: true,
+        exported: Some(record.state == State::Attached),
+        as_recorded: true,
+    }
+}
+
+/// A volume that is as its record and copy say.
+fn facts<'a>(record: &'a Record, holders: &[Holder]) -> Facts<'a> {
+    Facts {
+        disk: Some(disk(record)),
+        copy: CopyFacts::Present(record),
+        claim: ClaimFacts::Present,
+        holders: holders.to_vec(),
+    }
+}
+
+fn action(facts: &Facts<'_>) -> Action {
+    verdict(facts, RULES).action
+}
+
+#[test]
+fn nodes_that_are_gone() {
+    let held = held();
+    let still = |seconds| Holder {
+        io: Io::Still,
+        ..gone(seconds)
+    };
+    let table = [
+        (holder(), Action::Nothing),
+        (
+            Holder {
+                presence: Presence::NotReady,
+                ..holder()
+            },
+            Action::Suspect,
+        ),
+        (gone(10), Action::Wait(SECOND * 20)),
+        (gone(30), Action::ReadIo(FenceCause::NodeGone)),
+        (still(30), Action::Fence(FenceCause::NodeGone)),
+        (
+            Holder {
+                io: Io::Untold,
+                ..gone(30)
+            },
+            Action::Fence(FenceCause::NodeGone),
+        ),
+        (
+            Holder {
+                io: Io::Moving,
+                ..gone(30)
+            },
+            Action::Hold,
+        ),
+    ];
+    for (holder, expected) in table {
+        assert_eq!(
+            action(&facts(&held, std::slice::from_ref(&holder))),
+            expected,
+            "{holder:?}"
+        );
+    }
+}
+
+#[test]
+fn the_taint_out_of_service_is_an_order_that_nothing_delays() {
+    let held = held();
+    for presence in [Presence::Ready, Presence::NotReady, Presence::Gone(SECOND)] {
+        let holder = Holder {
+            presence,
+            out_of_service: true,
+            io: Io::Moving,
+            ..holder()
+        };
+        assert_eq!(
+            action(&facts(&held, &[holder])),
+            Action::Fence(FenceCause::OutOfService)
+        );
+    }
+}
+
+#[test]
+fn an_attachment_that_nobody_wants_any_more_is_fenced_after_the_grace() {
+    let held = held();
+    let without = |since, io| Holder {
+        attachment: AttachmentFacts::Absent(since),
+        io,
+        ..holder()
+    };
+    let table = [
+        (without(SECOND * 29, Io::Unread), Action::Wait(SECOND)),
+        (
+            without(SECOND * 30, Io::Unread),
+            Action::ReadIo(FenceCause::AttachmentGone),
+        ),
+        (
+            without(SECOND * 30, Io::Still),
+            Action::Fence(FenceCause::AttachmentGone),
+        ),
+        (without(SECOND * 30, Io::Moving), Action::Hold),
+    ];
+    for (holder, expected) in table {
+        assert_eq!(action(&facts(&held, &[holder])), expected);
+    }
+}
+
+#[test]
+fn an_export_that_should_be_there_is_put_back_even_for_a_suspect_node() {
+    let held = held();
+    for presence in [Presence::Ready, Presence::NotReady] {
+        let mut facts = facts(
+            &held,
+            &[Holder {
+                presence,
+                ..holder()
+            }],
+        );
+        facts.disk.as_mut().unwrap().as_recorded = false;
+        assert_eq!(action(&facts), Action::Repair);
+    }
+    let mut facts = facts(&held, &[gone(40)]);
+    facts.disk.as_mut().unwrap().as_recorded = false;
+    assert_ne!(action(&facts), Action::Repair, "nobody waits for it");
+}
+
+#[test]
+fn a_box_that_went_back_in_time() {
+    let held = held();
+    let detached = held.detach();
+    let mut rolled = facts(&held, &[holder()]);
+    rolled.copy = CopyFacts::Present(&detached);
+    assert_eq!(action(&rolled), Action::Restore);
+    let other = Record {
+        nonce: Nonce::random(),
+        ..held.clone()
+    };
+    let mut differs = facts(&held, &[holder()]);
+    differs.copy = CopyFacts::Present(&other);
+    assert_eq!(action(&differs), Action::Restore);
+    let mut lost = facts(&held, &[holder()]);
+    lost.disk = None;
+    assert_eq!(action(&lost), Action::Rebuild);
+    lost.claim = ClaimFacts::Going;
+    assert_eq!(action(&lost), Action::Nothing, "it is being deleted");
+    let damaged = Unreadable::Damaged("checksum differs");
+    let mut unreadable = facts(&held, &[holder()]);
+    unreadable.disk.as_mut().unwrap().record = Err(&damaged);
+    assert_eq!(action(&unreadable), Action::Restore);
+    unreadable.copy = CopyFacts::Absent;
+    assert_eq!(action(&unreadable), Action::Report);
+}
+
+#[test]
+fn unfinished_writes() {
+    let before = created();
+    let held = before.attach(tag("n1"), Sharing::Single, 0, Nonce::random());
+    let after = held.detach();
+    let ahead = |record, copy, holders: &[Holder]| {
+        action(&Facts {
+            copy,
+            ..facts(record, holders)
+        })
+    };
+    let wanted = [holder()];
+    let unwanted = [Holder {
+        attachment: AttachmentFacts::Absent(SECOND),
+        ..holder()
+    }];
+    let copy = CopyFacts::Present(&before);
+    assert_eq!(ahead(&held, copy, &wanted), Action::FollowRecord);
+    assert_eq!(ahead(&held, copy, &unwanted), Action::Undo);
+    assert_eq!(
+        ahead(&held, CopyFacts::Absent, &wanted),
+        Action::FollowRecord
+    );
+    assert_eq!(ahead(&held, CopyFacts::Absent, &unwanted), Action::Report);
+    assert_eq!(
+        ahead(&after, CopyFacts::Present(&held), &[]),
+        Action::FollowRecord
+    );
+}
+
+#[test]
+fn what_no_pv_names_is_never_exported() {
+    let held = held();
+    let detached = created();
+    let unclaimed = |record, since| Facts {
+        claim: ClaimFacts::Absent(since),
+        copy: CopyFacts::Absent,
+        ..facts(record, &[])
+    };
+    assert_eq!(
+        action(&unclaimed(&held, SECOND)),
+        Action::Fence(FenceCause::NoVolume)
+    );
+    assert_eq!(
+        action(&unclaimed(&detached, SECOND)),
+        Action::Nothing,
+        "may be just being made"
+    );
+    assert_eq!(action(&unclaimed(&detached, SECOND * 3600)), Action::Report);
+    let mut exported = unclaimed(&detached, SECOND);
+    exported.disk.as_mut().unwrap().exported = Some(true);
+    assert_eq!(action(&exported), Action::Close);
+}
+
+#[test]
+fn what_is_not_ours_is_left_alone() {
+    let held = held();
+    let mut foreign = facts(&held, &[]);
+    foreign.claim = ClaimFacts::Absent(SECOND * 9999);
+    foreign.disk.as_mut().unwrap().is_ours = false;
+    assert_eq!(action(&foreign), Action::Nothing);
+    foreign.claim = ClaimFacts::Present;
+    assert_eq!(action(&foreign), Action::Report);
+    let absent = Unreadable::Absent;
+    let mut plain = facts(&held, &[]);
+    plain.claim = ClaimFacts::Absent(SECOND * 9999);
+    plain.copy = CopyFacts::Absent;
+    plain.disk.as_mut().unwrap().record = Err(&absent);
+    assert_eq!(action(&plain), Action::Nothing);
+    plain.claim = ClaimFacts::Present;
+    assert_eq!(action(&plain), Action::Report, "the first driver's");
+}
+
+#[test]
+fn a_fence_is_finished() {
+    let fenced = held().fence(0, Nonce::random());
+    assert_eq!(action(&facts(&fenced, &[gone(1)])), Action::Release);
+    assert_eq!(
+        action(&facts(&fenced, &[holder()])),
+        Action::Nothing,
+        "Kubernetes releases"
+    );
+    let mut open = facts(&fenced, &[gone(1)]);
+    open.disk.as_mut().unwrap().exported = None;
+    assert_eq!(
+        action(&open),
+        Action::Close,
+        "what the box did not say is not closed"
+    );
+}
+
+#[test]
+fn of_two_holders_a_healthy_one_protects_the_other() {
+    let both = created()
+        .attach(tag("n1"), Sharing::Multi, 0, Nonce::random())
+        .join(tag("n2"));
+    let still = Holder {
+        io: Io::Still,
+        ..gone(60)
+    };
+    assert_eq!(
+        action(&facts(&both, &[still.clone(), holder()])),
+        Action::Hold
+    );
+    let fence = Action::Fence(FenceCause::NodeGone);
+    assert_eq!(action(&facts(&both, &[still.clone(), still])), fence);
+}
+
+fn any_holder() -> impl Strategy<Value = Holder> {
+    (0..3u8, 0..100u32, any::<bool>(), 0..3u8, 0..4u8).prop_map(
+        |(presence, since, out_of_service, attachment, io)| Holder {
+            presence: match presence {
+                0 => Presence::Ready,
+                1 => Presence::NotReady,
+                _ => Presence::Gone(SECOND * since),
+            },
+            out_of_service,
+            attachment: match attachment {
+                0 => AttachmentFacts::Absent(SECOND * since),
+                _ => AttachmentFacts::Present,
+            },
+            io: [Io::Unread, Io::Untold, Io::Still, Io::Moving][usize::from(io)],
+            ..holder()
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_fenced_without_an_order_a_grace_and_a_look(holder in any_holder()) {
+        let held = held();
+        let action = action(&facts(&held, std::slice::from_ref(&holder)));
+        if let Action::Fence(cause) = action {
+            let ordered = cause == FenceCause::OutOfService && holder.out_of_service;
+            let over = |since| since >= RULES.grace;
+            let gone = matches!(holder.presence, Presence::Gone(since) if over(since))
+                || matches!(holder.attachment, AttachmentFacts::Absent(since) if over(since));
+            let quiet = matches!(holder.io, Io::Still | Io::Untold);
+            prop_assert!(ordered || (gone && quiet), "{cause:?} for {holder:?}");
+        }
+    }
+
+    #[test]
+    fn a_healthy_node_keeps_its_volume(io in 0..4usize) {
+        let held = held();
+        let io = [Io::Unread, Io::Untold, Io::Still, Io::Moving][io];
+        prop_assert_eq!(action(&facts(&held, &[Holder { io, ..holder() }])), Action::Nothing);
+    }
+}
