@@ -5,9 +5,26 @@
 //! abandoned at any await: what it did so far is on the box and in Kubernetes, and the next call
 //! or pass goes on from there.
 
+mod change;
+mod confirm;
+mod create;
+mod delete;
+mod expand;
+mod fence;
+mod ground;
+mod list;
+mod publish;
+pub mod reconcile;
+mod unpublish;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::watch;
+
+use crate::attachment::storm::Limits as Storm;
+use crate::attachment::verdict::FenceCause;
 use crate::cluster::{Cluster, ClusterError};
 use crate::rds::{Failure, Rds};
 use crate::volume::capability::Capability;
@@ -53,6 +70,58 @@ pub struct Operations {
     pub cluster: Arc<dyn Cluster>,
     /// One turn per volume.
     pub turns: Turns,
+    /// How long things may take; may change while we run.
+    pub limits: watch::Receiver<Limits>,
+    /// Is told what was done, for metrics.
+    pub observer: Arc<dyn Observer>,
+    /// Asks for a pass, where an operation met something that only a pass may put right.
+    pub ask_for_pass: Arc<dyn Fn() + Send + Sync>,
+    /// Where to log.
+    pub log: slog::Logger,
+}
+
+/// Intervals and thresholds of operations and passes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// How long a Node object or a VolumeAttachment must be gone.
+    pub grace: Duration,
+    /// How long an item may be without a PV before it is reported.
+    pub orphan_grace: Duration,
+    /// How long to wait after a fence where the box has no I/O counters.
+    pub drain: Duration,
+    /// When many unhealthy nodes are a storm.
+    pub storm: Storm,
+}
+
+/// Is told what was done.
+pub trait Observer: Send + Sync {
+    /// Something was done, or was tried.
+    fn happened(&self, what: Happened);
+}
+
+/// What was done, or was tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happened {
+    /// A volume was attached, or not.
+    Attached(Result<(), Kind>),
+    /// A volume was detached, or not.
+    Detached(Result<(), Kind>),
+    /// Two nodes wanted one volume.
+    Conflict,
+    /// A volume was fenced, or the fence was not confirmed.
+    Fenced(FenceCause, Result<(), Kind>),
+    /// A VolumeAttachment of a node that is gone was deleted.
+    StaleCleared,
+    /// A pass did this to a volume (the word of the metric label).
+    Reconciled(&'static str),
+    /// A grace time was waited for.
+    GraceUsed,
+    /// So many nodes are suspect.
+    SuspectNodes(usize),
+    /// So many volumes are held back.
+    Held(usize),
+    /// So many items have no owner.
+    Orphans(usize),
 }
 
 /// A volume to be made.
@@ -205,40 +274,5 @@ impl From<ClusterError> for Error {
             ClusterError::Refused(_) => Kind::Refused,
         };
         Self::new(kind, error.to_string())
-    }
-}
-
-impl Operations {
-    /// Makes a volume, or finds the one that was made before under the same name.
-    pub async fn create(&self, wanted: CreateVolume) -> Result<VolumeInfo, Error> {
-        Err(Error::new(Kind::Refused, format!("{wanted:?}")))
-    }
-    /// Removes a volume and its image. One that is not there is no error.
-    pub async fn delete(&self, id: VolumeId) -> Result<(), Error> {
-        Err(Error::new(Kind::Refused, format!("{id}")))
-    }
-    /// Lets a node write; returns the publish context.
-    pub async fn publish(&self, wanted: Publish) -> Result<BTreeMap<String, String>, Error> {
-        Err(Error::new(Kind::Refused, format!("{wanted:?}")))
-    }
-    /// Takes a volume from a node, or from all.
-    pub async fn unpublish(&self, id: VolumeId, node: Option<NodeName>) -> Result<(), Error> {
-        Err(Error::new(Kind::Refused, format!("{id} {node:?}")))
-    }
-    /// Finds one volume.
-    pub async fn get(&self, id: VolumeId) -> Result<VolumeInfo, Error> {
-        Err(Error::new(Kind::Refused, format!("{id}")))
-    }
-    /// Lists our volumes on all backends; the whole truth or an error. `max` 0 means no bound.
-    pub async fn list(&self, token: &str, max: usize) -> Result<Page, Error> {
-        Err(Error::new(Kind::Refused, format!("{token} {max}")))
-    }
-    /// What is free in a directory of a backend.
-    pub async fn capacity(&self, name: &BackendName, path: &VolumePath) -> Result<Capacity, Error> {
-        Err(Error::new(Kind::Refused, format!("{name} {path}")))
-    }
-    /// Grows a volume.
-    pub async fn expand(&self, wanted: Expand) -> Result<Expanded, Error> {
-        Err(Error::new(Kind::Refused, format!("{wanted:?}")))
     }
 }

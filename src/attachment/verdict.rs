@@ -170,6 +170,16 @@ impl FenceCause {
             Self::NoVolume => "no_volume",
         }
     }
+
+    /// For a person.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::OutOfService => "the node is tainted out-of-service",
+            Self::NodeGone => "the Node object is gone or the node is not Ready",
+            Self::AttachmentGone => "the VolumeAttachment is gone",
+            Self::NoVolume => "no PersistentVolume names it",
+        }
+    }
 }
 
 /// An action and why.

@@ -1,0 +1,178 @@
+//! The steps of every change: the record on the box, then its copy on the PV.
+
+use super::ground::Ground;
+use super::{Error, Kind, Operations};
+use crate::attachment::export::Terms;
+use crate::attachment::ledger::{Copy, FencedFrom, Record};
+use crate::cluster::ClusterError;
+use crate::rds::{self, Command, Disk, Reply};
+use crate::volume::{ImagePath, NodeName};
+
+/// How often a copy is written again after the PV changed under us for other reasons.
+const COPY_TRIES: usize = 5;
+
+/// What became of a compare-and-set.
+pub(super) enum Changed {
+    /// The disk is as it should be.
+    Done(Disk),
+    /// Its record is not the one that was judged, but this. Nothing was done.
+    Differs(Option<Disk>),
+}
+
+/// A change of a disk.
+pub(super) struct Wanted<'a> {
+    /// The comment that was judged.
+    pub from: &'a str,
+    /// The record that it shall have.
+    pub to: &'a Record,
+    /// How it shall be exported; `None` leaves that as it is.
+    pub terms: Option<&'a Terms>,
+    /// A new size in bytes.
+    pub grow_to: Option<u64>,
+}
+
+/// What a copy holds beside the record; `None` keeps what the copy says.
+#[derive(Default)]
+pub(super) struct Details {
+    pub image: Option<ImagePath>,
+    pub bytes: Option<u64>,
+    pub file_system: Option<String>,
+    pub fenced_from: Option<Vec<FencedFrom>>,
+}
+
+impl Details {
+    /// What a row of the box tells.
+    pub fn of(disk: &Disk) -> Self {
+        Self { image: disk.image.clone(), bytes: disk.bytes, ..Self::default() }
+    }
+}
+
+impl Operations {
+    /// Runs one command for this volume.
+    pub(super) async fn run(&self, ground: &Ground, command: Command) -> Result<Reply, Error> {
+        Ok(ground.backend.rds.execute(command, Some(ground.turn.clone())).await?)
+    }
+
+    /// The disk with all its properties.
+    pub(super) async fn show(&self, ground: &Ground) -> Result<Option<Disk>, Error> {
+        let reply = self.run(ground, Command::Show(ground.id.slot.clone())).await?;
+        Ok(row(reply.disks, ground))
+    }
+
+    /// Changes record and export, if the comment still is what was judged.
+    pub(super) async fn change(
+        &self,
+        ground: &Ground,
+        wanted: Wanted<'_>,
+    ) -> Result<Changed, Error> {
+        let comment = wanted.to.text();
+        let command = Command::Change(rds::Change {
+            slot: ground.id.slot.clone(),
+            expect: wanted.from.to_owned(),
+            comment: comment.clone(),
+            export: wanted.terms.map(|terms| rds::Export {
+                on: terms.on,
+                nqn: terms.nqn.clone(),
+                allow_host: terms.allow_host.clone(),
+                port: ground.backend.nvme_port,
+            }),
+            grow_to: wanted.grow_to,
+        });
+        let reply = self.run(ground, command).await?;
+        let Some(disk) = row(reply.disks, ground) else { return Ok(Changed::Differs(None)) };
+        let holds = |terms: &Terms| terms.hold(disk.exported, &disk.nqn, &disk.allow_host);
+        let grown = wanted.grow_to.is_none_or(|bytes| disk.bytes >= Some(bytes));
+        if disk.comment == comment && grown && wanted.terms.is_none_or(holds) {
+            return Ok(Changed::Done(disk));
+        }
+        let was_judged = disk.comment == wanted.from && reply.complaint.is_some();
+        if disk.comment != comment && !was_judged {
+            return Ok(Changed::Differs(Some(disk)));
+        }
+        let message = format!(
+            "{} did not change the disk of volume {} as asked: {}",
+            ground.backend.address,
+            ground.id,
+            reply.complaint.as_deref().unwrap_or("it said nothing"),
+        );
+        Err(Error::new(Kind::Refused, message))
+    }
+
+    /// Like [`Operations::change`] where no other answer than done will do.
+    pub(super) async fn must_change(
+        &self,
+        ground: &Ground,
+        wanted: Wanted<'_>,
+    ) -> Result<Disk, Error> {
+        match self.change(ground, wanted).await? {
+            Changed::Done(disk) => Ok(disk),
+            Changed::Differs(_) => Err(lost(ground)),
+        }
+    }
+
+    /// Writes the copy of `record`, held by `nodes`, unless somebody else wrote one meanwhile. A
+    /// volume without a PV has no copy.
+    pub(super) async fn write_copy(
+        &self,
+        ground: &mut Ground,
+        record: &Record,
+        nodes: Vec<NodeName>,
+        details: Details,
+    ) -> Result<(), Error> {
+        let Some(mut volume) = ground.volume.clone() else { return Ok(()) };
+        let copy = next_copy(ground, record, nodes, details)?;
+        for _ in 0..COPY_TRIES {
+            match self.cluster.write_copy(&volume, &copy).await {
+                Ok(written) => return ground.stand_on(Some(written)),
+                Err(ClusterError::Conflict(_)) => {}
+                Err(ClusterError::NotFound(_)) => return ground.stand_on(None),
+                Err(error) => return Err(error.into()),
+            }
+            // Only the copy matters: labels, phases and finalizers change all the time.
+            match self.cluster.read_volume(&volume.name).await? {
+                None => return ground.stand_on(None),
+                Some(now) if now.copy == volume.copy => volume = now,
+                Some(_) => return Err(lost(ground)),
+            }
+        }
+        let message = format!("PersistentVolume {} changes all the time", volume.name);
+        Err(Error::new(Kind::Contended, message))
+    }
+}
+
+fn next_copy(
+    ground: &Ground,
+    record: &Record,
+    nodes: Vec<NodeName>,
+    details: Details,
+) -> Result<Copy, Error> {
+    let before = ground.copy.clone();
+    let image = details.image.or_else(|| ground.image()).ok_or_else(|| {
+        let message = format!("the image path of volume {} is not known", ground.id);
+        Error::new(Kind::Precondition, message)
+    })?;
+    let known = ground.volume.as_ref().map(|volume| volume.bytes);
+    let (bytes, file_system, fenced_from) = match before {
+        Some(copy) => (Some(copy.bytes), copy.file_system, copy.fenced_from),
+        None => (known, String::new(), Vec::new()),
+    };
+    Ok(Copy {
+        record: record.text(),
+        nodes,
+        image,
+        bytes: details.bytes.or(bytes).unwrap_or(0),
+        file_system: details.file_system.unwrap_or(file_system),
+        fenced_from: details.fenced_from.unwrap_or(fenced_from),
+    })
+}
+
+/// The row of this volume among those that were printed.
+pub(super) fn row(disks: Vec<Disk>, ground: &Ground) -> Option<Disk> {
+    disks.into_iter().find(|disk| disk.slot == ground.id.slot.as_str())
+}
+
+/// Somebody else changed the volume between our look and our act.
+pub(super) fn lost(ground: &Ground) -> Error {
+    let message = format!("volume {} was changed by somebody else meanwhile", ground.id);
+    Error::new(Kind::Contended, message)
+}

@@ -1,0 +1,80 @@
+//! Fence: shut the holders of a volume out, for good, and prove it.
+
+use super::change::{Details, Wanted};
+use super::ground::Ground;
+use super::{Error, Happened, Operations};
+use crate::attachment::ledger::{FencedFrom, Nonce, Record};
+use crate::attachment::verdict::FenceCause;
+use crate::cluster::{About, Notice, Reason, View};
+use crate::volume::NodeName;
+
+impl Operations {
+    /// Fences the volume, if its record still is `judged`, and returns when it is proven that its
+    /// holders write no more. The record that is current then is returned.
+    pub(super) async fn fence(
+        &self,
+        ground: &mut Ground,
+        judged: &Record,
+        cause: FenceCause,
+    ) -> Result<Record, Error> {
+        let outcome = self.try_fence(ground, judged, cause).await;
+        let told = outcome.as_ref().map(|_| ()).map_err(|error| error.kind);
+        self.observer.happened(Happened::Fenced(cause, told));
+        outcome
+    }
+
+    async fn try_fence(
+        &self,
+        ground: &mut Ground,
+        judged: &Record,
+        cause: FenceCause,
+    ) -> Result<Record, Error> {
+        let floor = ground.copied.as_ref().map_or(0, |copied| copied.generation);
+        let fenced = judged.fence(floor, Nonce::random());
+        let view = self.cluster.view();
+        let nodes = ground.names(&judged.nodes, view.nodes.keys());
+        let terms = ground.terms(&fenced, &nodes)?;
+        let from = judged.text();
+        let wanted = Wanted { from: &from, to: &fenced, terms: Some(&terms), grow_to: None };
+        let disk = self.must_change(ground, wanted).await?;
+        slog::warn!(self.log, "volume fenced"; "volume" => %ground.id, "cause" => cause.word(),
+            "nodes" => ?nodes, "generation" => fenced.generation);
+        let fenced_from = Some(shut_out(ground, &nodes, &view));
+        let details = Details { fenced_from, ..Details::of(&disk) };
+        self.write_copy(ground, &fenced, nodes.clone(), details).await?;
+        self.confirm(ground, &fenced).await?;
+        self.tell_fenced(ground, &nodes, cause);
+        Ok(fenced)
+    }
+
+    fn tell_fenced(&self, ground: &Ground, nodes: &[NodeName], cause: FenceCause) {
+        let Some(volume) = &ground.volume else { return };
+        let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
+        self.cluster.post(Notice {
+            reason: Reason::VolumeFenced,
+            about: About::Volume(volume.name.clone()),
+            note: format!(
+                "volume {} can no longer be written from {}: {}",
+                ground.id,
+                names.join(", "),
+                cause.sentence()
+            ),
+        });
+    }
+}
+
+/// Those who may not come back before their old VolumeAttachment is gone: those of before, and
+/// `nodes`, where they have one.
+fn shut_out(ground: &Ground, nodes: &[NodeName], view: &View) -> Vec<FencedFrom> {
+    let mut out = ground.copy.as_ref().map(|copy| copy.fenced_from.clone()).unwrap_or_default();
+    let Some(volume) = &ground.volume else { return out };
+    let theirs = view.attachments.values().filter(|va| va.volume == volume.name);
+    for attachment in theirs.filter(|va| nodes.contains(&va.node)) {
+        let node = attachment.node.clone();
+        let entry = FencedFrom { node, attachment: attachment.version.uid.clone() };
+        if !out.contains(&entry) {
+            out.push(entry);
+        }
+    }
+    out
+}

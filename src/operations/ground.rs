@@ -1,0 +1,186 @@
+//! What is known of a volume before anything is asked of the box.
+
+use std::sync::Arc;
+
+use super::{Backend, Error, Kind, Operations};
+use crate::attachment::export::{Hosts, Terms, terms};
+use crate::attachment::ledger::{
+    COPY_ANNOTATION, ClusterTag, Copy, NodeTag, Record, Unreadable,
+};
+use crate::cluster::{CopyState, Identity, Volume};
+use crate::rds::Disk;
+use crate::volume::turns::Turn;
+use crate::volume::{BackendName, ImagePath, NodeName, VolumeId, VolumePath};
+
+/// The ground on which an operation stands: the box, the cluster, the PV and its copy. Holds the
+/// volume's turn.
+pub(super) struct Ground {
+    pub id: VolumeId,
+    pub backend: Backend,
+    pub turn: Turn,
+    pub cluster_id: String,
+    pub cluster: ClusterTag,
+    pub hosts: Hosts,
+    pub volume: Option<Arc<Volume>>,
+    pub copy: Option<Copy>,
+    /// The record in the copy.
+    pub copied: Option<Record>,
+}
+
+impl Operations {
+    /// Takes the volume's turn and looks up what Kubernetes says of it.
+    pub(super) async fn ground(&self, id: &VolumeId) -> Result<Ground, Error> {
+        let turn = self.turns.take(id).ok_or_else(|| {
+            Error::new(Kind::Contended, format!("another operation on volume {id} is running"))
+        })?;
+        let backend = self.backend(&id.backend)?.clone();
+        let identity = self.known_cluster().await?;
+        let volume = self.cluster.volume(&id.handle(&self.backends.bare_ids)).await?;
+        Ground::new(id, backend, turn, &identity, volume)
+    }
+
+    /// Cluster id and Secret, once the caches can be trusted.
+    pub(super) async fn known_cluster(&self) -> Result<Identity, Error> {
+        let unsynced = self.cluster.unsynced();
+        if !unsynced.is_empty() {
+            let message = format!("not synced with the API server yet: {}", unsynced.join(", "));
+            return Err(Error::new(Kind::Unavailable, message));
+        }
+        Ok(self.cluster.identity().await?)
+    }
+
+    /// The box of this name.
+    pub(super) fn backend(&self, name: &BackendName) -> Result<&Backend, Error> {
+        self.backends.by_name.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.backends.by_name.keys().map(BackendName::as_str).collect();
+            let known = known.join(", ");
+            Error::new(Kind::NotFound, format!("backend {name} is not configured; known: {known}"))
+        })
+    }
+}
+
+impl Ground {
+    /// From parts that are at hand.
+    pub fn new(
+        id: &VolumeId,
+        backend: Backend,
+        turn: Turn,
+        identity: &Identity,
+        volume: Option<Arc<Volume>>,
+    ) -> Result<Self, Error> {
+        let mut ground = Self {
+            id: id.clone(),
+            backend,
+            turn,
+            cluster: ClusterTag::of(&identity.cluster_id),
+            cluster_id: identity.cluster_id.clone(),
+            hosts: Hosts::new(identity.secret.clone()),
+            volume: None,
+            copy: None,
+            copied: None,
+        };
+        ground.stand_on(volume)?;
+        Ok(ground)
+    }
+
+    /// Takes over what a PV says.
+    pub fn stand_on(&mut self, volume: Option<Arc<Volume>>) -> Result<(), Error> {
+        let state = volume.as_ref().map(|volume| &volume.copy);
+        let copy = match state {
+            None | Some(CopyState::Absent) => None,
+            Some(CopyState::Present(copy)) => Some((**copy).clone()),
+            Some(CopyState::Unreadable(why)) => return Err(self.damaged_copy(&volume, why)),
+        };
+        let copied = match copy.as_ref().map(|copy| Record::parse(&copy.record)) {
+            None => None,
+            Some(Ok(record)) => Some(record),
+            Some(Err(why)) => return Err(self.damaged_copy(&volume, &why.to_string())),
+        };
+        (self.volume, self.copy, self.copied) = (volume, copy, copied);
+        Ok(())
+    }
+
+    fn damaged_copy(&self, volume: &Option<Arc<Volume>>, why: &str) -> Error {
+        let message = format!(
+            "the annotation {COPY_ANNOTATION} of PersistentVolume {} cannot be read ({why}); \
+             restore it, or remove it once you know that no node uses volume {}",
+            volume.as_ref().map_or("", |volume| &volume.name),
+            self.id
+        );
+        Error::new(Kind::Precondition, message)
+    }
+
+    /// The tag of a node.
+    pub fn tag(&self, node: &NodeName) -> NodeTag {
+        NodeTag::of(&self.cluster_id, node)
+    }
+
+    /// The full names of nodes in a record: from the copy, else from `others`.
+    pub fn names<'a>(
+        &self,
+        tags: &[NodeTag],
+        others: impl Iterator<Item = &'a NodeName> + Clone,
+    ) -> Vec<NodeName> {
+        let copied = self.copy.iter().flat_map(|copy| &copy.nodes);
+        let name_of = |tag: &NodeTag| {
+            copied.clone().chain(others.clone()).find(|name| self.tag(name) == *tag).cloned()
+        };
+        tags.iter().filter_map(name_of).collect()
+    }
+
+    /// How the disk must be exported for this record, held by these nodes.
+    pub fn terms(&self, record: &Record, holders: &[NodeName]) -> Result<Terms, Error> {
+        terms(record, &self.id.slot, &self.backend.nqn_base, &self.hosts, holders.first())
+            .map_err(|refused| Error::new(Kind::Precondition, refused.to_string()))
+    }
+
+    /// The record of a disk that is ours to work with.
+    pub fn record(&self, disk: &Disk) -> Result<Record, Error> {
+        let id = &self.id;
+        match Record::parse(&disk.comment) {
+            Ok(record) if record.cluster == self.cluster => Ok(record),
+            Ok(_) => {
+                let message = format!("the disk of volume {id} belongs to another cluster");
+                Err(Error::new(Kind::NotFound, message))
+            }
+            Err(Unreadable::Absent) => {
+                let message = format!(
+                    "the disk of volume {id} has no ledger record: this driver did not make it, \
+                     and does not attach or delete such disks yet"
+                );
+                Err(Error::new(Kind::Precondition, message))
+            }
+            Err(damaged) => {
+                let message = format!(
+                    "volume {id}: {damaged}; it is put right from its copy where there is one"
+                );
+                Err(Error::new(Kind::Unavailable, message))
+            }
+        }
+    }
+
+    /// Where the image lies: as the copy says, else as the PV's attributes say, else in the
+    /// backend's first directory.
+    pub fn image(&self) -> Option<ImagePath> {
+        if let Some(copy) = &self.copy {
+            return Some(copy.image.clone());
+        }
+        let attribute = self.volume.as_ref().and_then(|pv| pv.attributes.get("volumePath"));
+        let path = match attribute {
+            Some(path) => VolumePath::parse(path).ok(),
+            None => self.backend.volume_paths.first().cloned(),
+        };
+        path.map(|path| path.image(&self.id.slot))
+    }
+
+    /// The disk is not on the box.
+    pub fn no_disk(&self) -> Error {
+        let id = &self.id;
+        if self.copy.is_none() {
+            return Error::new(Kind::NotFound, format!("volume {id} does not exist"));
+        }
+        let address = &self.backend.address;
+        let message = format!("{address} has lost the disk of volume {id}; it is being made again");
+        Error::new(Kind::Unavailable, message)
+    }
+}
