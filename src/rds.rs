@@ -7,6 +7,7 @@
 pub mod reply;
 pub mod script;
 pub mod ssh;
+pub mod version;
 
 use std::time::Duration;
 
@@ -31,6 +32,14 @@ pub enum Command {
     Create(NewDisk),
     /// Changes a disk if its comment still is what was judged, else nothing.
     Change(Change),
+    /// Closes the export of a disk if its comment still is what was judged, and changes nothing
+    /// else.
+    Unexport {
+        /// The disk.
+        slot: Slot,
+        /// The comment that was judged.
+        expect: String,
+    },
     /// Writes the comment `deleting`, removes disk and image, if the comment still is what was
     /// judged. One exec.
     Delete {

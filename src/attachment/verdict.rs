@@ -158,6 +158,8 @@ pub enum FenceCause {
     AttachmentGone,
     /// No PV names the item.
     NoVolume,
+    /// Kubernetes took it from a node that is not Ready.
+    Unpublished,
 }
 
 impl FenceCause {
@@ -168,6 +170,7 @@ impl FenceCause {
             Self::NodeGone => "node_gone",
             Self::AttachmentGone => "attachment_gone",
             Self::NoVolume => "no_volume",
+            Self::Unpublished => "unpublished",
         }
     }
 
@@ -175,9 +178,10 @@ impl FenceCause {
     pub fn sentence(self) -> &'static str {
         match self {
             Self::OutOfService => "the node is tainted out-of-service",
-            Self::NodeGone => "the Node object is gone or the node is not Ready",
+            Self::NodeGone => "the Node object is gone",
             Self::AttachmentGone => "the VolumeAttachment is gone",
             Self::NoVolume => "no PersistentVolume names it",
+            Self::Unpublished => "it was unpublished, and the node is not Ready",
         }
     }
 }

@@ -42,6 +42,10 @@ fn act(command: &Command) -> String {
         Command::Create(disk) => create(disk),
         Command::Rebuild(disk) => rebuild(disk),
         Command::Change(change) => self::change(change),
+        Command::Unexport { slot, expect } => format!(
+            "{}; :if ([:len $csiItem]=1) do={{ /disk/set $csiItem nvme-tcp-export=no }}",
+            judged(slot, expect)
+        ),
         Command::Delete {
             slot,
             expect,
@@ -72,7 +76,9 @@ fn show(command: &Command, tag: &str) -> Vec<String> {
             shown
         }
         Command::Pool(path) => vec![disks(tag, &pool(path))],
-        Command::Show(slot) | Command::Change(Change { slot, .. }) => vec![disk(tag, slot)],
+        Command::Show(slot)
+        | Command::Change(Change { slot, .. })
+        | Command::Unexport { slot, .. } => vec![disk(tag, slot)],
         Command::Create(NewDisk { slot, image, .. })
         | Command::Rebuild(NewDisk { slot, image, .. })
         | Command::Delete { slot, image, .. }

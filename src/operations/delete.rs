@@ -1,0 +1,215 @@
+//! DeleteVolume: one exec that removes disk and image.
+//!
+//! The image must go, too, and RouterOS leaves it. A delete that was cut between the two would
+//! leave an image that no later call can explain, so an entry in the list of volumes that are
+//! being deleted is written before the line and taken away after it.
+
+use super::change::{Details, Wanted, row};
+use super::ground::Ground;
+use super::{Error, Kind, Operations};
+use crate::attachment::ledger::{Record, State};
+use crate::cluster::{Deleting, Volume};
+use crate::rds::{Command, Disk};
+use crate::volume::{ImagePath, VolumeId, VolumePath};
+
+/// How often a record is judged anew that changed under us.
+const ROUNDS: usize = 3;
+
+impl Operations {
+    /// Removes a volume and its image. One that is not there is no error.
+    pub async fn delete(&self, id: VolumeId) -> Result<(), Error> {
+        let mut ground = self.ground(&id).await?;
+        let guess = ground
+            .copied
+            .clone()
+            .unwrap_or(Record::created(ground.cluster));
+        let mut judged = match (guess.state, ground.image()) {
+            (State::Detached, Some(image)) => Some((guess, image)),
+            _ => None,
+        };
+        for _ in 0..ROUNDS {
+            let (record, image) = match judged.take() {
+                Some(judged) => judged,
+                None => match self.show(&ground).await? {
+                    Some(disk) => match self.deletable(&mut ground, &disk).await? {
+                        Some(judged) => judged,
+                        None => return Ok(()),
+                    },
+                    None => return self.delete_image(&ground).await,
+                },
+            };
+            if self.remove(&ground, &record, &image).await? {
+                return Ok(());
+            }
+        }
+        Err(super::change::lost(&ground))
+    }
+
+    /// The record and the image of a disk that may be deleted; `None` for a disk that belongs to
+    /// another cluster and so does not exist for us.
+    async fn deletable(
+        &self,
+        ground: &mut Ground,
+        disk: &Disk,
+    ) -> Result<Option<(Record, ImagePath)>, Error> {
+        let record = match ground.record(disk) {
+            Err(error) if error.kind == Kind::NotFound => return Ok(None),
+            record => record?,
+        };
+        if record.state == State::Attached {
+            let names = ground.names(&record.nodes, self.cluster.view().nodes.keys());
+            let message = format!("volume {} is attached to {names:?}", ground.id);
+            return Err(Error::new(Kind::Precondition, message));
+        }
+        if record.state == State::Fenced {
+            self.confirm(ground, &record).await?;
+        }
+        let image = disk.image.clone().ok_or_else(|| {
+            let message = format!("the disk of volume {} names no image", ground.id);
+            Error::new(Kind::Refused, message)
+        })?;
+        Ok(Some((record, image)))
+    }
+
+    /// Removes disk and image. `false`: the disk is there with another record.
+    async fn remove(
+        &self,
+        ground: &Ground,
+        record: &Record,
+        image: &ImagePath,
+    ) -> Result<bool, Error> {
+        let entry = entry(ground, image);
+        self.cluster.begin_deleting(&entry).await?;
+        let deleting = if record.state == State::Deleting {
+            record.clone()
+        } else {
+            record.delete()
+        };
+        let reply = self
+            .run(
+                ground,
+                Command::Delete {
+                    slot: ground.id.slot.clone(),
+                    expect: record.text(),
+                    deleting: deleting.text(),
+                    image: image.clone(),
+                },
+            )
+            .await?;
+        let said = reply.complaint.unwrap_or_else(|| "it said nothing".into());
+        let left = match (row(reply.disks, ground), reply.image) {
+            (None, Some(false)) => {
+                self.cluster.end_deleting(&entry).await?;
+                return Ok(true);
+            }
+            (Some(disk), _) if disk.comment != deleting.text() => return Ok(false),
+            (Some(_), _) => "the disk",
+            (None, _) => "the image",
+        };
+        let message = format!(
+            "{} did not remove {left} of volume {}: {said}",
+            ground.backend.address, ground.id
+        );
+        Err(Error::new(Kind::Refused, message))
+    }
+
+    /// There is no disk. What an earlier delete may have left is its image: it is removed where
+    /// the PV or the list says that it is this volume's, and no other disk refers to it.
+    async fn delete_image(&self, ground: &Ground) -> Result<(), Error> {
+        let listed: Vec<Deleting> = self.cluster.deleting().await?;
+        let listed = listed
+            .into_iter()
+            .filter(|entry| entry.backend == ground.id.backend && entry.slot == ground.id.slot);
+        let mut images: Vec<ImagePath> = listed.map(|entry| entry.image).collect();
+        images.extend(
+            ground
+                .volume
+                .as_deref()
+                .and_then(|volume| named(ground, volume)),
+        );
+        images.retain(|image| {
+            ground
+                .backend
+                .volume_paths
+                .iter()
+                .any(|path| path.image(&ground.id.slot) == *image)
+        });
+        images.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        images.dedup();
+        if images.is_empty() {
+            return Ok(());
+        }
+        let table = self.run(ground, Command::Table).await?.disks;
+        for image in images {
+            if let Some(other) = table
+                .iter()
+                .find(|disk| disk.image.as_ref() == Some(&image))
+            {
+                slog::warn!(self.log, "image kept, another disk refers to it";
+                    "volume" => %ground.id, "image" => %image, "slot" => &other.slot);
+                continue;
+            }
+            let slot = ground.id.slot.clone();
+            let reply = self
+                .run(
+                    ground,
+                    Command::RemoveImage {
+                        slot,
+                        image: image.clone(),
+                    },
+                )
+                .await?;
+            if reply.image != Some(false) {
+                let said = reply.complaint.unwrap_or_else(|| "it said nothing".into());
+                let message = format!("the image {image} was not removed: {said}");
+                return Err(Error::new(Kind::Refused, message));
+            }
+            self.cluster.end_deleting(&entry(ground, &image)).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the next revision of a record, as it is, so that the copy follows: for changes of
+    /// what only the copy holds.
+    pub(super) async fn touch(
+        &self,
+        ground: &mut Ground,
+        record: &Record,
+        grow_to: Option<u64>,
+        details: Details,
+    ) -> Result<Disk, Error> {
+        let next = record.next();
+        let from = record.text();
+        let wanted = Wanted {
+            from: &from,
+            to: &next,
+            terms: None,
+            grow_to,
+        };
+        let disk = self.must_change(ground, wanted).await?;
+        let nodes = ground.names(&next.nodes, self.cluster.view().nodes.keys());
+        let details = Details {
+            bytes: disk.bytes,
+            ..details
+        };
+        self.write_copy(ground, &next, nodes, details).await?;
+        Ok(disk)
+    }
+}
+
+/// The image that a PV names: by its copy, or by its attribute `volumePath`.
+fn named(ground: &Ground, volume: &Volume) -> Option<ImagePath> {
+    if let Some(copy) = &ground.copy {
+        return Some(copy.image.clone());
+    }
+    let path = VolumePath::parse(volume.attributes.get("volumePath")?).ok()?;
+    Some(path.image(&ground.id.slot))
+}
+
+fn entry(ground: &Ground, image: &ImagePath) -> Deleting {
+    Deleting {
+        backend: ground.id.backend.clone(),
+        slot: ground.id.slot.clone(),
+        image: image.clone(),
+    }
+}

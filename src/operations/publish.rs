@@ -1,0 +1,370 @@
+//! ControllerPublishVolume: one exec and one write of the copy, or nothing where it is so already.
+
+use std::collections::BTreeMap;
+
+use super::change::{Changed, Details, Wanted, lost};
+use super::ground::Ground;
+use super::{Error, Happened, Kind, Operations, Publish};
+use crate::attachment::ledger::{FencedFrom, Formatted, HOLDERS_MAX, Nonce, Record, Sharing};
+use crate::attachment::publish::{Answer, Refusal, Wish, judge};
+use crate::cluster::{About, Notice, Reason};
+use crate::rds::{Disk, Link, version};
+use crate::volume::NodeName;
+use crate::volume::capability::Medium;
+
+/// How often a record is judged anew that changed under us.
+const ROUNDS: usize = 4;
+
+/// What a node needs to connect.
+pub type PublishContext = BTreeMap<String, String>;
+
+impl Operations {
+    /// Lets a node write; returns the publish context.
+    pub async fn publish(&self, wanted: Publish) -> Result<PublishContext, Error> {
+        let outcome = self.try_publish(&wanted).await;
+        let told = outcome.as_ref().map(|_| ()).map_err(|error| error.kind);
+        self.observer.happened(Happened::Attached(told));
+        outcome
+    }
+
+    async fn try_publish(&self, wanted: &Publish) -> Result<PublishContext, Error> {
+        let mut ground = self.ground(&wanted.id).await?;
+        self.check_node(&wanted.node).await?;
+        self.check_volume(&ground).await?;
+        check_version(&ground)?;
+        self.check_fenced(&ground, &wanted.node)?;
+        let wish = Wish {
+            node: ground.tag(&wanted.node),
+            sharing: sharing(wanted),
+        };
+        // The copy, or what every new volume has, is the guess that makes one exec enough. It is
+        // good for a compare-and-set; whatever else is decided is decided on what was read.
+        let mut record = ground
+            .copied
+            .clone()
+            .unwrap_or(Record::created(ground.cluster));
+        let mut seen: Option<Disk> = None;
+        for _ in 0..ROUNDS {
+            let differs = match judge(&record, ground.copied.as_ref(), wish, Nonce::random()) {
+                Answer::Attach(next) => self.attach(&mut ground, wanted, &record, next).await?,
+                Answer::AttachOnceConfirmed(next) => {
+                    self.confirm(&ground, &record).await?;
+                    self.attach(&mut ground, wanted, &record, next).await?
+                }
+                Answer::Join(next) => self.join(&mut ground, wanted, &record, next).await?,
+                answer => match seen.take() {
+                    Some(disk) => {
+                        return self.held(&mut ground, wanted, record, disk, answer).await;
+                    }
+                    None => Attached::Differs(self.show(&ground).await?),
+                },
+            };
+            match differs {
+                Attached::Done(context) => return Ok(context),
+                Attached::Differs(None) => return Err(self.contradiction(ground.no_disk())),
+                Attached::Differs(Some(disk)) => {
+                    record = ground.record(&disk)?;
+                    seen = Some(disk);
+                }
+            }
+        }
+        Err(lost(&ground))
+    }
+
+    async fn check_node(&self, node: &NodeName) -> Result<(), Error> {
+        let Some(found) = self.cluster.node(node).await? else {
+            return Err(Error::new(
+                Kind::NotFound,
+                format!("node {node} does not exist"),
+            ));
+        };
+        if found.out_of_service {
+            let message = format!("node {node} is tainted out-of-service");
+            return Err(Error::new(Kind::Precondition, message));
+        }
+        Ok(())
+    }
+
+    /// A volume that no PV names is never exported: nobody could keep its copy.
+    async fn check_volume(&self, ground: &Ground) -> Result<(), Error> {
+        if ground.volume.is_some() {
+            return Ok(());
+        }
+        let disk = self.show(ground).await?.ok_or_else(|| ground.no_disk())?;
+        ground.record(&disk)?;
+        let message = format!("no PersistentVolume names volume {}", ground.id);
+        Err(Error::new(Kind::Precondition, message))
+    }
+
+    /// A node from which the volume was fenced is let in again when the VolumeAttachment that it
+    /// had then is gone: until then kubelet may still believe in its old mount.
+    fn check_fenced(&self, ground: &Ground, node: &NodeName) -> Result<(), Error> {
+        let view = self.cluster.view();
+        let fenced = ground.copy.iter().flat_map(|copy| &copy.fenced_from);
+        let remains = |entry: &&FencedFrom| {
+            entry.node == *node
+                && view
+                    .attachments
+                    .values()
+                    .any(|va| va.version.uid == entry.attachment)
+        };
+        if fenced.clone().any(|entry| remains(&entry)) {
+            let message = format!(
+                "volume {} was fenced from node {node}, whose old VolumeAttachment is still there",
+                ground.id
+            );
+            return Err(Error::new(Kind::Precondition, message));
+        }
+        Ok(())
+    }
+
+    /// Writes the record, exports, writes the copy.
+    async fn attach(
+        &self,
+        ground: &mut Ground,
+        wanted: &Publish,
+        from: &Record,
+        next: Record,
+    ) -> Result<Attached, Error> {
+        let terms = ground.terms(&next, std::slice::from_ref(&wanted.node))?;
+        let text = from.text();
+        let change = Wanted {
+            from: &text,
+            to: &next,
+            terms: Some(&terms),
+            grow_to: None,
+        };
+        let disk = match self.change(ground, change).await? {
+            Changed::Done(disk) => disk,
+            Changed::Differs(disk) => return Ok(Attached::Differs(disk)),
+        };
+        let details = Details {
+            file_system: Some(file_system(wanted)),
+            fenced_from: Some(self.still_fenced(ground)),
+            ..Details::of(&disk)
+        };
+        self.write_copy(ground, &next, vec![wanted.node.clone()], details)
+            .await?;
+        self.tell_attached(ground, &wanted.node);
+        Ok(Attached::Done(context(ground, wanted, &next)?))
+    }
+
+    /// Lets a second node in. The first one is using the export, so only the record changes.
+    async fn join(
+        &self,
+        ground: &mut Ground,
+        wanted: &Publish,
+        from: &Record,
+        next: Record,
+    ) -> Result<Attached, Error> {
+        let view = self.cluster.view();
+        let mut nodes = ground.names(&from.nodes, view.nodes.keys());
+        let is_well = |name: &NodeName| view.nodes.get(name).is_some_and(|node| node.ready);
+        if nodes.len() != from.nodes.len() || !nodes.iter().all(is_well) {
+            let message = format!(
+                "volume {} is held by {nodes:?}, which is not Ready; no second node is let in \
+                 before that is settled",
+                ground.id
+            );
+            return Err(Error::new(Kind::Precondition, message));
+        }
+        let text = from.text();
+        let change = Wanted {
+            from: &text,
+            to: &next,
+            terms: None,
+            grow_to: None,
+        };
+        let disk = match self.change(ground, change).await? {
+            Changed::Done(disk) => disk,
+            Changed::Differs(disk) => return Ok(Attached::Differs(disk)),
+        };
+        nodes.push(wanted.node.clone());
+        self.write_copy(ground, &next, nodes, Details::of(&disk))
+            .await?;
+        self.tell_attached(ground, &wanted.node);
+        Ok(Attached::Done(context(ground, wanted, &next)?))
+    }
+
+    /// The record was read, and nothing is to be attached: it is so already, or it may not be.
+    async fn held(
+        &self,
+        ground: &mut Ground,
+        wanted: &Publish,
+        record: Record,
+        disk: Disk,
+        answer: Answer,
+    ) -> Result<PublishContext, Error> {
+        let view = self.cluster.view();
+        let mut nodes = ground.names(&record.nodes, view.nodes.keys());
+        match answer {
+            Answer::Refuse(refusal) => return Err(self.refused(ground, refusal, &nodes)),
+            Answer::HeldButUncopied => {
+                if nodes.is_empty() {
+                    nodes.push(wanted.node.clone());
+                }
+                let details = Details {
+                    file_system: Some(file_system(wanted)),
+                    ..Details::of(&disk)
+                };
+                self.write_copy(ground, &record, nodes.clone(), details)
+                    .await?;
+            }
+            _ => {}
+        }
+        let terms = ground.terms(&record, &nodes)?;
+        if !terms.hold(disk.exported, &disk.nqn, &disk.allow_host) {
+            let text = record.text();
+            let repair = Wanted {
+                from: &text,
+                to: &record,
+                terms: Some(&terms),
+                grow_to: None,
+            };
+            self.must_change(ground, repair).await?;
+        }
+        context(ground, wanted, &record)
+    }
+
+    fn refused(&self, ground: &Ground, refusal: Refusal, nodes: &[NodeName]) -> Error {
+        let id = &ground.id;
+        match refusal {
+            Refusal::HeldBy(_) => {
+                self.observer.happened(Happened::Conflict);
+                self.tell_conflict(ground, nodes);
+                let at_most = format!("{HOLDERS_MAX} nodes at most share a volume");
+                let message = format!("volume {id} is attached to {nodes:?}; {at_most}");
+                Error::new(Kind::Precondition, message)
+            }
+            Refusal::HeldOtherwise(Sharing::Single) => {
+                let message = format!("volume {id} is attached for one node only");
+                Error::new(Kind::Precondition, message)
+            }
+            Refusal::HeldOtherwise(Sharing::Multi) => {
+                let message = format!("volume {id} is attached for several nodes");
+                Error::new(Kind::Precondition, message)
+            }
+            Refusal::Deleting => {
+                Error::new(Kind::Precondition, format!("volume {id} is being deleted"))
+            }
+            Refusal::Contradiction(standing) => {
+                let message = format!(
+                    "record and copy of volume {id} contradict each other ({standing:?}); a pass \
+                     puts that right"
+                );
+                self.contradiction(Error::new(Kind::Unavailable, message))
+            }
+        }
+    }
+
+    /// Asks for the pass that is needed before this can succeed.
+    fn contradiction(&self, error: Error) -> Error {
+        if error.kind == Kind::Unavailable {
+            (self.ask_for_pass)();
+        }
+        error
+    }
+
+    /// Those shut out whose old VolumeAttachment is still there.
+    fn still_fenced(&self, ground: &Ground) -> Vec<FencedFrom> {
+        let view = self.cluster.view();
+        let is_there = |entry: &&FencedFrom| {
+            view.attachments
+                .values()
+                .any(|va| va.version.uid == entry.attachment)
+        };
+        let fenced = ground.copy.iter().flat_map(|copy| &copy.fenced_from);
+        fenced.filter(is_there).cloned().collect()
+    }
+
+    fn tell_attached(&self, ground: &Ground, node: &NodeName) {
+        slog::info!(self.log, "volume attached"; "volume" => %ground.id, "node" => %node);
+        self.tell(
+            ground,
+            Reason::VolumeAttached,
+            format!("attached to node {node}"),
+        );
+    }
+
+    fn tell_conflict(&self, ground: &Ground, nodes: &[NodeName]) {
+        let note = format!(
+            "volume {} is attached to {nodes:?} and wanted elsewhere",
+            ground.id
+        );
+        self.tell(ground, Reason::AttachmentConflict, note);
+    }
+
+    /// Posts an event on the volume.
+    pub(super) fn tell(&self, ground: &Ground, reason: Reason, note: String) {
+        if let Some(volume) = &ground.volume {
+            let about = About::Volume(volume.name.clone());
+            self.cluster.post(Notice {
+                reason,
+                about,
+                note,
+            });
+        }
+    }
+}
+
+/// What became of an attempt.
+enum Attached {
+    Done(PublishContext),
+    /// The record was another one: this.
+    Differs(Option<Disk>),
+}
+
+fn sharing(wanted: &Publish) -> Sharing {
+    if wanted.capability.mode.is_multi_node() {
+        Sharing::Multi
+    } else {
+        Sharing::Single
+    }
+}
+
+fn file_system(wanted: &Publish) -> String {
+    match &wanted.capability.medium {
+        Medium::Block => String::new(),
+        Medium::FileSystem { fs_type, .. } => fs_type.clone(),
+    }
+}
+
+/// RouterOS before 7.21 has no NQN that can be set, so a fenced host could come back.
+fn check_version(ground: &Ground) -> Result<(), Error> {
+    let Link::Up { system, .. } = ground.backend.rds.link() else {
+        return Ok(());
+    };
+    if version::has_settable_nqn(&system.version) {
+        return Ok(());
+    }
+    let message = format!(
+        "{} runs RouterOS {}, which cannot set the NQN of an export; 7.21 is needed to attach",
+        ground.backend.address, system.version
+    );
+    Err(Error::new(Kind::Precondition, message))
+}
+
+/// What the node needs to connect: all of it from the record that is current.
+fn context(ground: &Ground, wanted: &Publish, record: &Record) -> Result<PublishContext, Error> {
+    let refused =
+        |refused: crate::volume::Refused| Error::new(Kind::Precondition, refused.to_string());
+    let host = ground.hosts.host(&wanted.node).map_err(refused)?;
+    let nqn = record
+        .nqn(&ground.backend.nqn_base, &ground.id.slot)
+        .map_err(refused)?;
+    let mut context = PublishContext::from([
+        ("nqn".into(), nqn.to_string()),
+        ("nvmeAddress".into(), ground.backend.nvme_address.clone()),
+        ("nvmePort".into(), ground.backend.nvme_port.to_string()),
+        ("hostNqn".into(), host.nqn.to_string()),
+        ("hostId".into(), host.id),
+        ("generation".into(), record.generation.to_string()),
+    ]);
+    let formats = matches!(wanted.capability.medium, Medium::FileSystem { .. })
+        && !wanted.read_only
+        && !wanted.capability.mode.is_read_only();
+    if formats && record.formatted == Formatted::Never {
+        context.insert("format".into(), "allowed".into());
+    }
+    Ok(context)
+}

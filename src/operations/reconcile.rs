@@ -1,0 +1,460 @@
+//! The pass: reads everything anew, judges every volume, acts on what is wrong.
+//!
+//! ```text
+//! look ──▶ close what may not be open ──▶ restore, repair, follow ──▶ read counters ──▶ fence, release
+//! ```
+//!
+//! One exec reads a box; Kubernetes is read from the caches. A pass keeps nothing that it needs but
+//! the moments since when something has been missing ([`memory`]): after a restart grace times
+//! start anew. Each volume is changed under its turn; one whose turn is taken is left for the next
+//! pass.
+
+mod act;
+mod facts;
+mod memory;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use tokio::time::Instant;
+
+use self::facts::{Found, Survey};
+use self::memory::Memory;
+use super::confirm::APART;
+use super::{Backend, Error, Happened, Operations};
+use crate::attachment::verdict::{Action, Facts, FenceCause, Io, Rules, Verdict, verdict};
+use crate::cluster::{About, Identity, Notice, Reason};
+use crate::rds::{Command, Counters, Disk};
+use crate::volume::{NodeName, VolumeId};
+
+/// How many volumes are changed at a time.
+const ABREAST: usize = 8;
+/// When to look again after something was done, or could not be done yet.
+const SOON: Duration = Duration::from_secs(2);
+
+/// What a pass saw and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PassReport {
+    /// When to look again, sooner than the period.
+    pub again_in: Option<Duration>,
+    /// How many volumes got which treatment.
+    pub done: BTreeMap<&'static str, usize>,
+    /// The boxes that could not be read, and why.
+    pub blind: Vec<String>,
+    /// What went wrong, for people.
+    pub failed: Vec<String>,
+}
+
+/// Runs passes. One at a time: whoever calls sees to that.
+pub struct Reconciler {
+    operations: Operations,
+    memory: Mutex<Memory>,
+    has_started: AtomicBool,
+}
+
+impl Reconciler {
+    /// A reconciler that has seen nothing yet.
+    pub fn new(operations: Operations) -> Self {
+        Self {
+            operations,
+            memory: Mutex::default(),
+            has_started: AtomicBool::new(false),
+        }
+    }
+
+    /// One pass over all boxes. A box that cannot be read is held, the others go on. An error
+    /// means that nothing could be judged at all.
+    pub async fn pass(&self) -> Result<PassReport, Error> {
+        let identity = self.operations.known_cluster().await?;
+        let mut report = PassReport::default();
+        let mut tables = Vec::new();
+        for backend in self.operations.backends.by_name.values() {
+            match backend.rds.execute(Command::Table, None).await {
+                Ok(reply) => tables.push((backend.clone(), reply.disks)),
+                Err(failure) => report.blind.push(format!("{}: {failure}", backend.name)),
+            }
+        }
+        let view = self.operations.cluster.view();
+        let deleting = self.operations.cluster.deleting().await?;
+        let survey = Survey {
+            identity: &identity,
+            view: &view,
+            deleting: &deleting,
+        };
+        let mut found: Vec<Found> = Vec::new();
+        for (backend, disks) in &tables {
+            found.extend(survey.volumes(backend, disks, &self.operations.backends));
+        }
+        {
+            let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            let storm = self.operations.limits.borrow().storm;
+            memory.remember(&found, &view, storm, Instant::now());
+        }
+        self.act(&identity, &tables, &found, &mut report).await;
+        self.tell_start(&report);
+        Ok(report)
+    }
+
+    async fn act(
+        &self,
+        identity: &Identity,
+        tables: &[(Backend, Vec<Disk>)],
+        found: &[Found],
+        report: &mut PassReport,
+    ) {
+        let verdicts: Vec<(&Found, Verdict)> = found
+            .iter()
+            .map(|found| (found, self.judge(found, &BTreeMap::new())))
+            .collect();
+        self.tell_suspects(&verdicts);
+        // Whatever may not be open is closed first, on all volumes, before anything is put back.
+        let closes = |action| matches!(action, Action::Restore | Action::Undo | Action::Close);
+        let open = verdicts
+            .iter()
+            .filter(|(_, verdict)| closes(verdict.action));
+        self.each(identity, open, report, |act, found, _| async move {
+            act.close(found).await
+        })
+        .await;
+        let now: Vec<_> = verdicts
+            .iter()
+            .filter(|(_, v)| is_direct(v.action))
+            .collect();
+        let waits = verdicts
+            .iter()
+            .filter_map(|(_, verdict)| match verdict.action {
+                Action::Wait(time) => Some(time),
+                Action::Hold => Some(self.hold_poll()),
+                _ => None,
+            });
+        report.again_in = waits.chain(report.again_in).min();
+        self.each(
+            identity,
+            now.into_iter(),
+            report,
+            |act, found, verdict| async move { act.carry_out(found, verdict).await },
+        )
+        .await;
+        self.fence_the_quiet(identity, tables, &verdicts, report)
+            .await;
+        let held = verdicts
+            .iter()
+            .filter(|(_, v)| v.action == Action::Hold)
+            .count();
+        self.operations.observer.happened(Happened::Held(held));
+    }
+
+    /// Nodes whose Node object or VolumeAttachment is gone: fenced, unless counters of their
+    /// volumes move, or too many nodes went at once.
+    async fn fence_the_quiet(
+        &self,
+        identity: &Identity,
+        tables: &[(Backend, Vec<Disk>)],
+        verdicts: &[(&Found, Verdict)],
+        report: &mut PassReport,
+    ) {
+        let unread = |verdict: &Verdict| matches!(verdict.action, Action::ReadIo(_));
+        let candidates: Vec<&Found> = verdicts
+            .iter()
+            .filter(|(_, v)| unread(v))
+            .map(|(found, _)| *found)
+            .collect();
+        if candidates.is_empty() {
+            return;
+        }
+        self.operations.observer.happened(Happened::GraceUsed);
+        let suspects: Vec<&NodeName> = candidates
+            .iter()
+            .flat_map(|found| found.holders.iter())
+            .collect();
+        let everything: Vec<&Found> = verdicts.iter().map(|(found, _)| *found).collect();
+        let io = self.read_io(tables, &everything, &suspects).await;
+        let judged: Vec<(&Found, Verdict)> = candidates
+            .iter()
+            .map(|found| (*found, self.judge(found, &io)))
+            .collect();
+        let allowed: Vec<_> = judged
+            .iter()
+            .filter(|(found, v)| !self.is_storm(found, v, report))
+            .collect();
+        self.each(
+            identity,
+            allowed.into_iter(),
+            report,
+            |act, found, verdict| async move { act.carry_out(found, verdict).await },
+        )
+        .await;
+    }
+
+    /// Is the fence of this volume held back, because many nodes went at once?
+    fn is_storm(&self, found: &Found, verdict: &Verdict, report: &mut PassReport) -> bool {
+        if verdict.action != Action::Fence(FenceCause::NodeGone) {
+            return false;
+        }
+        let limits = self.operations.limits.borrow().storm;
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let holds = found
+            .holders
+            .iter()
+            .filter_map(|node| memory.storm.hold(node, limits, Instant::now()));
+        let Some(hold) = holds.max() else {
+            return false;
+        };
+        drop(memory);
+        report.again_in = report.again_in.into_iter().chain([hold]).min();
+        *report.done.entry("storm_hold").or_default() += 1;
+        self.operations.cluster.post(Notice {
+            reason: Reason::RecoveryHeld,
+            about: About::Driver,
+            note: "several nodes became unhealthy at once; nothing is fenced before no further \
+                   node has joined them for a while"
+                .into(),
+        });
+        true
+    }
+
+    fn judge(&self, found: &Found, io: &BTreeMap<NodeName, Io>) -> Verdict {
+        let limits = self.operations.limits.borrow();
+        let rules = Rules {
+            grace: limits.grace,
+            orphan_grace: limits.orphan_grace,
+        };
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let facts: Facts<'_> = found.facts(&memory, io, Instant::now());
+        verdict(&facts, rules)
+    }
+
+    /// Do counters of any single-node volume of these nodes move? Three reads, a second apart.
+    async fn read_io(
+        &self,
+        tables: &[(Backend, Vec<Disk>)],
+        everything: &[&Found],
+        nodes: &[&NodeName],
+    ) -> BTreeMap<NodeName, Io> {
+        let mut io: BTreeMap<NodeName, Io> = BTreeMap::new();
+        let of_node = |found: &&&Found| {
+            found.is_single() && found.holders.iter().any(|holder| nodes.contains(&holder))
+        };
+        let volumes: Vec<&Found> = everything.iter().filter(of_node).copied().collect();
+        let mut reads: Vec<Vec<Option<Counters>>> = vec![Vec::new(); volumes.len()];
+        for round in 0..3 {
+            if round > 0 {
+                tokio::time::sleep(APART).await;
+            }
+            let jobs = volumes.iter().map(|found| counters(tables, &found.id));
+            let row: Vec<_> = futures::stream::iter(jobs)
+                .buffered(ABREAST)
+                .collect()
+                .await;
+            reads
+                .iter_mut()
+                .zip(row)
+                .for_each(|(reads, counters)| reads.push(counters));
+        }
+        for (found, reads) in volumes.iter().zip(reads) {
+            for holder in &found.holders {
+                let entry = io.entry(holder.clone()).or_insert(Io::Untold);
+                *entry = worse(*entry, movement(&reads));
+            }
+        }
+        nodes.iter().for_each(|node| {
+            io.entry((*node).clone()).or_insert(Io::Untold);
+        });
+        io
+    }
+
+    fn hold_poll(&self) -> Duration {
+        SOON * 5
+    }
+
+    /// Runs `act` for each, some at a time, and counts what became of it.
+    async fn each<'a, I, F, R>(
+        &'a self,
+        identity: &'a Identity,
+        volumes: I,
+        report: &mut PassReport,
+        act: F,
+    ) where
+        I: Iterator<Item = &'a (&'a Found, Verdict)>,
+        F: Fn(act::Act<'a>, &'a Found, &'a Verdict) -> R,
+        R: Future<Output = Result<act::Done, Error>>,
+    {
+        let jobs = volumes.map(|(found, verdict)| {
+            let job = act(
+                act::Act {
+                    operations: &self.operations,
+                    identity,
+                },
+                found,
+                verdict,
+            );
+            async move { (found.id.clone(), verdict, job.await) }
+        });
+        let outcomes: Vec<_> = futures::stream::iter(jobs)
+            .buffer_unordered(ABREAST)
+            .collect()
+            .await;
+        for (id, verdict, outcome) in outcomes {
+            self.count(&id, verdict, outcome, report);
+        }
+    }
+
+    fn count(
+        &self,
+        id: &VolumeId,
+        verdict: &Verdict,
+        outcome: Result<act::Done, Error>,
+        report: &mut PassReport,
+    ) {
+        let log = &self.operations.log;
+        match outcome {
+            Ok(act::Done::Nothing) => return,
+            Ok(act::Done::Reported(word)) => *report.done.entry(word).or_default() += 1,
+            Ok(act::Done::Changed(word)) => {
+                slog::info!(log, "volume reconciled"; "volume" => %id, "action" => word,
+                    "reason" => verdict.reason);
+                self.operations
+                    .observer
+                    .happened(Happened::Reconciled(word));
+                *report.done.entry(word).or_default() += 1;
+                report.again_in = report.again_in.into_iter().chain([SOON]).min();
+            }
+            Err(error) => {
+                slog::warn!(log, "volume not reconciled"; "volume" => %id, "reason" => verdict.reason,
+                    "error" => %error);
+                report.failed.push(format!("{id}: {error}"));
+                report.again_in = report.again_in.into_iter().chain([SOON]).min();
+            }
+        }
+    }
+
+    fn tell_suspects(&self, verdicts: &[(&Found, Verdict)]) {
+        let suspect = verdicts.iter().filter(|(_, v)| v.action == Action::Suspect);
+        let mut nodes: Vec<&NodeName> = suspect.flat_map(|(found, _)| &found.not_ready).collect();
+        nodes.sort();
+        nodes.dedup();
+        self.operations
+            .observer
+            .happened(Happened::SuspectNodes(nodes.len()));
+        for node in nodes {
+            let count = verdicts
+                .iter()
+                .filter(|(found, _)| found.holders.contains(node))
+                .count();
+            self.operations.cluster.post(Notice {
+                reason: Reason::NodeSuspect,
+                about: About::Node(node.clone()),
+                note: format!(
+                    "node {node} is not Ready and holds {count} volumes; they are fenced when its \
+                     Node object is deleted or it is tainted out-of-service"
+                ),
+            });
+        }
+    }
+
+    fn tell_start(&self, report: &PassReport) {
+        if !report.blind.is_empty() || self.has_started.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let did: Vec<String> = report
+            .done
+            .iter()
+            .map(|(word, n)| format!("{n} {word}"))
+            .collect();
+        let did = if did.is_empty() {
+            "nothing was stale".to_owned()
+        } else {
+            did.join(", ")
+        };
+        self.operations.cluster.post(Notice {
+            reason: Reason::StartupReconciliation,
+            about: About::Driver,
+            note: format!("first pass after the start: {did}"),
+        });
+    }
+}
+
+/// What is done at once, without reading counters first.
+fn is_direct(action: Action) -> bool {
+    !matches!(
+        action,
+        Action::Nothing | Action::Wait(_) | Action::ReadIo(_) | Action::Suspect | Action::Close
+    )
+}
+
+async fn counters(tables: &[(Backend, Vec<Disk>)], id: &VolumeId) -> Option<Counters> {
+    let (backend, _) = tables
+        .iter()
+        .find(|(backend, _)| backend.name == id.backend)?;
+    let reply = backend
+        .rds
+        .execute(Command::Show(id.slot.clone()), None)
+        .await
+        .ok()?;
+    reply
+        .disks
+        .into_iter()
+        .find(|disk| disk.slot == id.slot.as_str())?
+        .counters
+}
+
+/// Reads that all stand still prove something; one that is missing proves nothing.
+fn movement(reads: &[Option<Counters>]) -> Io {
+    let Some(reads) = reads.iter().copied().collect::<Option<Vec<Counters>>>() else {
+        return Io::Untold;
+    };
+    let moved = |pair: &[Counters]| {
+        pair[1].writes != pair[0].writes || pair[1].reads != pair[0].reads || pair[1].in_flight > 0
+    };
+    if reads.windows(2).any(moved) {
+        Io::Moving
+    } else {
+        Io::Still
+    }
+}
+
+fn worse(a: Io, b: Io) -> Io {
+    let rank = |io| match io {
+        Io::Unread => 0,
+        Io::Untold => 1,
+        Io::Still => 2,
+        Io::Moving => 3,
+    };
+    if rank(b) > rank(a) { b } else { a }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn counters_move_when_anything_ended_or_is_under_way() {
+        let at = |writes, reads, in_flight| {
+            Some(Counters {
+                writes,
+                reads,
+                in_flight,
+            })
+        };
+        assert_eq!(
+            movement(&[at(1, 1, 0), at(1, 1, 0), at(1, 1, 0)]),
+            Io::Still
+        );
+        assert_eq!(
+            movement(&[at(1, 1, 0), at(1, 1, 0), at(2, 1, 0)]),
+            Io::Moving
+        );
+        assert_eq!(
+            movement(&[at(1, 1, 0), at(1, 2, 0), at(1, 2, 0)]),
+            Io::Moving
+        );
+        assert_eq!(
+            movement(&[at(1, 1, 0), at(1, 1, 0), at(1, 1, 1)]),
+            Io::Moving
+        );
+        assert_eq!(movement(&[at(1, 1, 0), None, at(1, 1, 0)]), Io::Untold);
+    }
+}

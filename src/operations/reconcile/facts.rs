@@ -1,0 +1,341 @@
+//! Table and caches -> the facts of each volume. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::memory::Memory;
+use crate::attachment::export::{Hosts, terms};
+use crate::attachment::ledger::{ClusterTag, Copy, NodeTag, Record, Sharing, State, Unreadable};
+use crate::attachment::verdict::{
+    AttachmentFacts, ClaimFacts, CopyFacts, DiskFacts, Facts, Holder, Io, Presence,
+};
+use crate::cluster::{Attachment, CopyState, Deleting, Identity, View, Volume};
+use crate::operations::{Backend, Backends};
+use crate::rds::Disk;
+use crate::volume::{NodeName, Slot, VolumeId};
+
+/// What all volumes are judged against.
+pub(super) struct Survey<'a> {
+    pub identity: &'a Identity,
+    pub view: &'a View,
+    pub deleting: &'a [Deleting],
+}
+
+/// One volume, as found on a box, in Kubernetes, or both.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub id: VolumeId,
+    pub disk: Option<Disk>,
+    pub record: Result<Record, Unreadable>,
+    pub is_ours: bool,
+    pub as_recorded: bool,
+    pub volume: Option<Arc<Volume>>,
+    pub copy: Option<Copy>,
+    pub copied: Option<Record>,
+    copy_is_damaged: bool,
+    is_going: bool,
+    /// The nodes that hold it, or that it was fenced from.
+    pub holders: Vec<NodeName>,
+    /// Those of them that have no VolumeAttachment for it.
+    pub without_attachment: Vec<NodeName>,
+    /// Those of them that are there and not Ready.
+    pub not_ready: Vec<NodeName>,
+    /// The VolumeAttachments of those of them that are gone.
+    pub stale: Vec<Arc<Attachment>>,
+    nodes: BTreeMap<NodeName, (Presence, bool)>,
+    /// Holders whose name nobody knows: no Node and no copy has it.
+    nameless: usize,
+}
+
+impl Survey<'_> {
+    /// Every volume on this box, and every PV that should be on it.
+    pub fn volumes(&self, backend: &Backend, disks: &[Disk], backends: &Backends) -> Vec<Found> {
+        let mut claims: BTreeMap<VolumeId, Arc<Volume>> = BTreeMap::new();
+        for volume in self.view.volumes.values() {
+            match VolumeId::parse(&volume.handle, &backends.bare_ids) {
+                Ok(id) if id.backend == backend.name => claims.insert(id, volume.clone()),
+                _ => continue,
+            };
+        }
+        let mut by_pv: BTreeMap<&str, Vec<&Arc<Attachment>>> = BTreeMap::new();
+        for attachment in self.view.attachments.values() {
+            by_pv
+                .entry(&attachment.volume)
+                .or_default()
+                .push(attachment);
+        }
+        let hosts = Hosts::new(self.identity.secret.clone());
+        let tags: BTreeMap<NodeTag, &NodeName> = self
+            .view
+            .nodes
+            .keys()
+            .map(|node| (self.tag(node), node))
+            .collect();
+        let context = Context {
+            backend,
+            by_pv: &by_pv,
+            hosts: &hosts,
+            tags: &tags,
+        };
+        let mut found = Vec::new();
+        for disk in disks {
+            let Ok(slot) = Slot::parse(&disk.slot) else {
+                continue;
+            };
+            let id = VolumeId {
+                backend: backend.name.clone(),
+                slot,
+            };
+            let volume = claims.remove(&id);
+            let record = Record::parse(&disk.comment);
+            if volume.is_none() && record == Err(Unreadable::Absent) {
+                continue;
+            }
+            found.push(self.found(&context, id, Some((disk.clone(), record)), volume));
+        }
+        let missing = claims.into_iter();
+        found.extend(missing.map(|(id, volume)| self.found(&context, id, None, Some(volume))));
+        found
+    }
+
+    fn tag(&self, node: &NodeName) -> NodeTag {
+        NodeTag::of(&self.identity.cluster_id, node)
+    }
+
+    fn found(
+        &self,
+        context: &Context<'_>,
+        id: VolumeId,
+        disk: Option<(Disk, Result<Record, Unreadable>)>,
+        volume: Option<Arc<Volume>>,
+    ) -> Found {
+        let (disk, record) = match disk {
+            Some((disk, record)) => (Some(disk), record),
+            None => (None, Err(Unreadable::Absent)),
+        };
+        let (copy, copied, copy_is_damaged) = copy_of(volume.as_deref());
+        let cluster = ClusterTag::of(&self.identity.cluster_id);
+        let is_ours = record
+            .as_ref()
+            .is_ok_and(|record| record.cluster == cluster);
+        let counts = if is_ours {
+            record.as_ref().ok()
+        } else {
+            copied.as_ref()
+        };
+        let tags = counts
+            .map(|record| record.nodes.clone())
+            .unwrap_or_default();
+        let copied_names = copy
+            .as_ref()
+            .map(|copy| copy.nodes.clone())
+            .unwrap_or_default();
+        let name_of = |tag: &NodeTag| {
+            let known = context.tags.get(tag).map(|name| (*name).clone());
+            known.or_else(|| {
+                copied_names
+                    .iter()
+                    .find(|name| self.tag(name) == *tag)
+                    .cloned()
+            })
+        };
+        let holders: Vec<NodeName> = tags.iter().filter_map(name_of).collect();
+        let attachments = volume
+            .as_ref()
+            .and_then(|pv| context.by_pv.get(pv.name.as_str()));
+        let of_node = |node: &NodeName| {
+            attachments
+                .into_iter()
+                .flatten()
+                .find(|va| va.node == *node)
+                .map(|va| Arc::clone(va))
+        };
+        let is_gone = |node: &&NodeName| !self.view.nodes.contains_key(*node);
+        let is_late = |node: &&NodeName| self.view.nodes.get(*node).is_some_and(|n| !n.ready);
+        let listed = |entry: &Deleting| entry.backend == id.backend && entry.slot == id.slot;
+        Found {
+            as_recorded: is_as_recorded(context, &id, disk.as_ref(), &record, &holders),
+            without_attachment: holders
+                .iter()
+                .filter(|n| of_node(n).is_none())
+                .cloned()
+                .collect(),
+            not_ready: holders.iter().filter(is_late).cloned().collect(),
+            stale: holders.iter().filter(is_gone).filter_map(of_node).collect(),
+            is_going: volume.as_ref().is_some_and(|pv| pv.going)
+                || self.deleting.iter().any(listed),
+            nodes: holders
+                .iter()
+                .map(|node| (node.clone(), self.presence(node)))
+                .collect(),
+            nameless: tags.len() - holders.len(),
+            id,
+            disk,
+            record,
+            is_ours,
+            volume,
+            copy,
+            copied,
+            copy_is_damaged,
+            holders,
+        }
+    }
+
+    fn presence(&self, node: &NodeName) -> (Presence, bool) {
+        match self.view.nodes.get(node) {
+            None => (Presence::Gone(std::time::Duration::ZERO), false),
+            Some(node) if node.ready => (Presence::Ready, node.out_of_service),
+            Some(node) => (Presence::NotReady, node.out_of_service),
+        }
+    }
+}
+
+/// What is the same for all volumes of a box.
+struct Context<'a> {
+    backend: &'a Backend,
+    by_pv: &'a BTreeMap<&'a str, Vec<&'a Arc<Attachment>>>,
+    hosts: &'a Hosts,
+    tags: &'a BTreeMap<NodeTag, &'a NodeName>,
+}
+
+fn copy_of(volume: Option<&Volume>) -> (Option<Copy>, Option<Record>, bool) {
+    match volume.map(|volume| &volume.copy) {
+        None | Some(CopyState::Absent) => (None, None, false),
+        Some(CopyState::Unreadable(_)) => (None, None, true),
+        Some(CopyState::Present(copy)) => match Record::parse(&copy.record) {
+            Ok(record) => (Some((**copy).clone()), Some(record), false),
+            Err(_) => (None, None, true),
+        },
+    }
+}
+
+fn is_as_recorded(
+    context: &Context<'_>,
+    id: &VolumeId,
+    disk: Option<&Disk>,
+    record: &Result<Record, Unreadable>,
+    holders: &[NodeName],
+) -> bool {
+    let (Some(disk), Ok(record)) = (disk, record) else {
+        return false;
+    };
+    let base = &context.backend.nqn_base;
+    terms(record, &id.slot, base, context.hosts, holders.first())
+        .is_ok_and(|terms| terms.hold(disk.exported, &disk.nqn, &disk.allow_host))
+}
+
+impl Found {
+    /// Has no PV this handle?
+    pub fn is_unclaimed(&self) -> bool {
+        self.volume.is_none()
+    }
+
+    /// Does the record that counts say that somebody may write?
+    pub fn is_attached(&self) -> bool {
+        self.counting()
+            .is_some_and(|record| record.state == State::Attached)
+    }
+
+    /// Is it a volume of one node, whose counters tell of that node alone?
+    pub fn is_single(&self) -> bool {
+        self.is_attached()
+            && self
+                .counting()
+                .is_some_and(|r| r.sharing == Sharing::Single)
+    }
+
+    fn counting(&self) -> Option<&Record> {
+        if self.is_ours {
+            self.record.as_ref().ok()
+        } else {
+            self.copied.as_ref()
+        }
+    }
+
+    /// Is a holder tainted out-of-service?
+    pub fn is_out_of_service(&self) -> bool {
+        self.nodes
+            .values()
+            .any(|(_, out_of_service)| *out_of_service)
+    }
+
+    /// The facts on which the verdict is found.
+    pub fn facts<'a>(
+        &'a self,
+        memory: &Memory,
+        io: &BTreeMap<NodeName, Io>,
+        now: Instant,
+    ) -> Facts<'a> {
+        let disk = self.disk.as_ref().map(|disk| DiskFacts {
+            record: self.record.as_ref(),
+            is_ours: self.is_ours,
+            exported: disk.exported,
+            as_recorded: self.as_recorded,
+        });
+        let claim = match (&self.volume, self.is_going) {
+            (None, _) => ClaimFacts::Absent(memory.claim_gone(&self.id, now)),
+            (Some(_), true) => ClaimFacts::Going,
+            (Some(_), false) => ClaimFacts::Present,
+        };
+        let copy = match &self.copied {
+            _ if self.copy_is_damaged => CopyFacts::Unreadable,
+            Some(record) => CopyFacts::Present(record),
+            None => CopyFacts::Absent,
+        };
+        let known = self
+            .holders
+            .iter()
+            .map(|node| self.holder(node, memory, io, now));
+        // Nobody knows the name, so nobody can say that it is well; and nobody may be shut out on
+        // that ground alone: it counts as a node whose attachment has just gone.
+        let nameless = Holder {
+            name: None,
+            presence: Presence::NotReady,
+            out_of_service: false,
+            attachment: AttachmentFacts::Present,
+            io: Io::Unread,
+        };
+        let holders = known
+            .chain(std::iter::repeat_n(nameless, self.nameless))
+            .collect();
+        Facts {
+            disk,
+            copy,
+            claim,
+            holders,
+        }
+    }
+
+    fn holder(
+        &self,
+        node: &NodeName,
+        memory: &Memory,
+        io: &BTreeMap<NodeName, Io>,
+        now: Instant,
+    ) -> Holder {
+        let (presence, out_of_service) = self
+            .nodes
+            .get(node)
+            .copied()
+            .unwrap_or((Presence::NotReady, false));
+        let presence = match presence {
+            Presence::Gone(_) => Presence::Gone(memory.node_gone(node, now)),
+            there => there,
+        };
+        let attachment = if self.without_attachment.contains(node) {
+            AttachmentFacts::Absent(memory.attachment_gone(&self.id, node, now))
+        } else {
+            AttachmentFacts::Present
+        };
+        let io = io.get(node).copied().unwrap_or(Io::Unread);
+        Holder {
+            name: Some(node.clone()),
+            presence,
+            out_of_service,
+            attachment,
+            io,
+        }
+    }
+}

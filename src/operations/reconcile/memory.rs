@@ -1,0 +1,110 @@
+//! Since when something has been missing. All that a reconciler remembers between passes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::facts::Found;
+use crate::attachment::storm::{Limits, Storm};
+use crate::cluster::View;
+use crate::volume::{NodeName, VolumeId};
+
+/// Since when.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    nodes: BTreeMap<NodeName, Instant>,
+    attachments: BTreeMap<(VolumeId, NodeName), Instant>,
+    claims: BTreeMap<VolumeId, Instant>,
+    pub storm: Storm,
+}
+
+impl Memory {
+    /// Takes note of what is missing now, and forgets what is back.
+    pub fn remember(&mut self, found: &[Found], view: &View, storm: Limits, now: Instant) {
+        let holders = || found.iter().flat_map(|found| &found.holders);
+        let gone = holders()
+            .filter(|node| !view.nodes.contains_key(*node))
+            .cloned();
+        keep(&mut self.nodes, gone, now);
+        let detached = found.iter().flat_map(|found| {
+            found
+                .without_attachment
+                .iter()
+                .map(|node| (found.id.clone(), node.clone()))
+        });
+        keep(&mut self.attachments, detached, now);
+        let unclaimed = found.iter().filter(|found| found.is_unclaimed());
+        keep(
+            &mut self.claims,
+            unclaimed.map(|found| found.id.clone()),
+            now,
+        );
+        let mut holding: Vec<&NodeName> = found
+            .iter()
+            .filter(|found| found.is_attached())
+            .flat_map(|f| &f.holders)
+            .collect();
+        holding.sort();
+        holding.dedup();
+        let is_unhealthy =
+            |node: &&&NodeName| view.nodes.get(**node).is_none_or(|node| !node.ready);
+        let unhealthy: Vec<NodeName> = holding
+            .iter()
+            .filter(is_unhealthy)
+            .map(|node| (*node).clone())
+            .collect();
+        self.storm.observe(unhealthy, holding.len(), storm, now);
+    }
+
+    /// How long the Node object has been gone.
+    pub fn node_gone(&self, node: &NodeName, now: Instant) -> Duration {
+        since(self.nodes.get(node), now)
+    }
+
+    /// How long the VolumeAttachment has been gone.
+    pub fn attachment_gone(&self, id: &VolumeId, node: &NodeName, now: Instant) -> Duration {
+        since(self.attachments.get(&(id.clone(), node.clone())), now)
+    }
+
+    /// How long no PV has named the item.
+    pub fn claim_gone(&self, id: &VolumeId, now: Instant) -> Duration {
+        since(self.claims.get(id), now)
+    }
+}
+
+fn since(at: Option<&Instant>, now: Instant) -> Duration {
+    at.map(|at| now.duration_since(*at)).unwrap_or_default()
+}
+
+fn keep<K: Ord>(times: &mut BTreeMap<K, Instant>, missing: impl Iterator<Item = K>, now: Instant) {
+    let before = std::mem::take(times);
+    times.extend(missing.map(|key| {
+        let since = before.get(&key).copied().unwrap_or(now);
+        (key, since)
+    }));
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_keeps_its_time_and_what_is_back_loses_it() {
+        let start = Instant::now();
+        let later = start + Duration::from_secs(5);
+        let mut times = BTreeMap::new();
+        keep(&mut times, ["a", "b"].into_iter(), start);
+        keep(&mut times, ["b", "c"].into_iter(), later);
+        assert_eq!(times, BTreeMap::from([("b", start), ("c", later)]));
+    }
+
+    #[test]
+    fn a_key_that_is_named_twice_keeps_its_first_time() {
+        let start = Instant::now();
+        let later = start + Duration::from_secs(5);
+        let mut times = BTreeMap::from([("a", start)]);
+        keep(&mut times, ["a", "a"].into_iter(), later);
+        assert_eq!(times, BTreeMap::from([("a", start)]));
+    }
+}

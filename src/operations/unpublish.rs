@@ -1,0 +1,198 @@
+//! ControllerUnpublishVolume: closes the export of a node that let go, fences one that may not have.
+
+use super::change::{Changed, Details, Wanted, lost};
+use super::ground::Ground;
+use super::{Error, Happened, Kind, Operations};
+use crate::attachment::ledger::{NodeTag, Record, State};
+use crate::attachment::unpublish::{Answer, judge};
+use crate::attachment::verdict::FenceCause;
+use crate::cluster::Reason;
+use crate::rds::Disk;
+use crate::volume::{NodeName, VolumeId};
+
+/// How often a record is judged anew that changed under us.
+const ROUNDS: usize = 4;
+
+impl Operations {
+    /// Takes a volume from a node, or from all. A volume or node that is not there is no error.
+    pub async fn unpublish(&self, id: VolumeId, node: Option<NodeName>) -> Result<(), Error> {
+        let outcome = self.try_unpublish(&id, node).await;
+        let told = outcome.as_ref().copied().map_err(|error| error.kind);
+        self.observer.happened(Happened::Detached(told));
+        outcome
+    }
+
+    async fn try_unpublish(&self, id: &VolumeId, node: Option<NodeName>) -> Result<(), Error> {
+        let mut ground = self.ground(id).await?;
+        let leaving = node.as_ref().map(|node| ground.tag(node));
+        // A guess from the copy makes one exec enough where the volume is held as the copy says.
+        let guess = ground
+            .copied
+            .clone()
+            .filter(|record| record.state == State::Attached);
+        let mut judged = guess.map(|record| (record, None));
+        for _ in 0..ROUNDS {
+            let (record, disk) = match judged.take() {
+                Some(judged) => judged,
+                None => match self.readable(&ground).await? {
+                    Some(judged) => judged,
+                    None => return Ok(()),
+                },
+            };
+            match self.leave(&mut ground, leaving, record, disk).await? {
+                Left::Done => return Ok(()),
+                Left::Look => {}
+            }
+        }
+        Err(lost(&ground))
+    }
+
+    /// What the box says; `None` where it has no such disk, or one of another cluster.
+    async fn readable(&self, ground: &Ground) -> Result<Option<(Record, Option<Disk>)>, Error> {
+        let Some(disk) = self.show(ground).await? else {
+            return Ok(None);
+        };
+        match ground.record(&disk) {
+            Ok(record) => Ok(Some((record, Some(disk)))),
+            Err(error) if error.kind == Kind::NotFound => Ok(None),
+            Err(error) => {
+                (self.ask_for_pass)();
+                Err(error)
+            }
+        }
+    }
+
+    async fn leave(
+        &self,
+        ground: &mut Ground,
+        leaving: Option<NodeTag>,
+        record: Record,
+        disk: Option<Disk>,
+    ) -> Result<Left, Error> {
+        let view = self.cluster.view();
+        let nodes = ground.names(&record.nodes, view.nodes.keys());
+        let is_ready = |tag: NodeTag| {
+            let mut named = view
+                .nodes
+                .values()
+                .filter(|node| ground.tag(&node.name) == tag);
+            named.any(|node| node.ready && !node.out_of_service)
+        };
+        let answer = judge(&record, leaving, is_ready);
+        match answer {
+            Answer::Fence => {
+                self.fence(ground, &record, FenceCause::Unpublished).await?;
+                Ok(Left::Done)
+            }
+            Answer::Detach => self.detach(ground, &record, &nodes).await,
+            Answer::Leave(node) => self.leave_one(ground, &record, node, &nodes).await,
+            // Whatever changes nothing is said only of what was read.
+            _ if disk.is_none() => Ok(Left::Look),
+            Answer::NotHeld => {
+                self.close_if_open(ground, &record, disk).await?;
+                Ok(Left::Done)
+            }
+            Answer::Confirm => {
+                self.close_if_open(ground, &record, disk).await?;
+                self.confirm(ground, &record).await?;
+                Ok(Left::Done)
+            }
+            Answer::Refuse => {
+                let message = format!(
+                    "volume {} is shared by {nodes:?}, and the node that leaves is not Ready: it \
+                     cannot be shut out alone",
+                    ground.id
+                );
+                Err(Error::new(Kind::Precondition, message))
+            }
+        }
+    }
+
+    /// The holders have let go: close the export, write the record, then its copy.
+    async fn detach(
+        &self,
+        ground: &mut Ground,
+        record: &Record,
+        nodes: &[NodeName],
+    ) -> Result<Left, Error> {
+        let next = record.detach();
+        let terms = ground.terms(&next, &[])?;
+        let from = record.text();
+        let wanted = Wanted {
+            from: &from,
+            to: &next,
+            terms: Some(&terms),
+            grow_to: None,
+        };
+        let Changed::Done(disk) = self.change(ground, wanted).await? else {
+            return Ok(Left::Look);
+        };
+        self.write_copy(ground, &next, Vec::new(), Details::of(&disk))
+            .await?;
+        slog::info!(self.log, "volume detached"; "volume" => %ground.id, "nodes" => ?nodes);
+        self.tell(
+            ground,
+            Reason::VolumeDetached,
+            format!("detached from {nodes:?}"),
+        );
+        Ok(Left::Done)
+    }
+
+    async fn leave_one(
+        &self,
+        ground: &mut Ground,
+        record: &Record,
+        node: NodeTag,
+        nodes: &[NodeName],
+    ) -> Result<Left, Error> {
+        let next = record.leave(node);
+        let from = record.text();
+        let wanted = Wanted {
+            from: &from,
+            to: &next,
+            terms: None,
+            grow_to: None,
+        };
+        let Changed::Done(disk) = self.change(ground, wanted).await? else {
+            return Ok(Left::Look);
+        };
+        let stay = nodes
+            .iter()
+            .filter(|name| ground.tag(name) != node)
+            .cloned()
+            .collect();
+        self.write_copy(ground, &next, stay, Details::of(&disk))
+            .await?;
+        Ok(Left::Done)
+    }
+
+    /// Nobody holds it, so nobody may connect.
+    async fn close_if_open(
+        &self,
+        ground: &Ground,
+        record: &Record,
+        disk: Option<Disk>,
+    ) -> Result<(), Error> {
+        let open = disk.is_some_and(|disk| disk.exported != Some(false));
+        if !open || record.state == State::Attached {
+            return Ok(());
+        }
+        let terms = ground.terms(record, &[])?;
+        let text = record.text();
+        let wanted = Wanted {
+            from: &text,
+            to: record,
+            terms: Some(&terms),
+            grow_to: None,
+        };
+        self.must_change(ground, wanted).await.map(|_| ())
+    }
+}
+
+/// What became of an attempt.
+enum Left {
+    /// The node is out.
+    Done,
+    /// The record must be read.
+    Look,
+}
