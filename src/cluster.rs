@@ -128,9 +128,7 @@ pub struct Identity {
 
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Identity")
-            .field("cluster_id", &self.cluster_id)
-            .finish_non_exhaustive()
+        f.debug_struct("Identity").field("cluster_id", &self.cluster_id).finish_non_exhaustive()
     }
 }
 

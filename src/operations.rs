@@ -247,20 +247,13 @@ pub struct Error {
 impl Error {
     /// An error of this kind.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-        }
+        Self { kind, message: message.into() }
     }
 }
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
-        let kind = if failure.may_have_run() {
-            Kind::Unknown
-        } else {
-            Kind::Unavailable
-        };
+        let kind = if failure.may_have_run() { Kind::Unknown } else { Kind::Unavailable };
         Self::new(kind, failure.to_string())
     }
 }

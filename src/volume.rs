@@ -29,16 +29,8 @@ pub struct Refused(pub String);
 impl Refused {
     /// A refusal that says `what` about the `value` (shown shortened and escaped).
     pub fn value(value: &str, what: impl fmt::Display) -> Self {
-        let shown: String = value
-            .chars()
-            .take(80)
-            .flat_map(char::escape_debug)
-            .collect();
-        let more = if value.chars().count() > 80 {
-            "…"
-        } else {
-            ""
-        };
+        let shown: String = value.chars().take(80).flat_map(char::escape_debug).collect();
+        let more = if value.chars().count() > 80 { "…" } else { "" };
         Self(format!("\"{shown}{more}\" {what}"))
     }
 }
@@ -114,9 +106,7 @@ text! {
 fn is_label(text: &str, longest: usize) -> bool {
     text.len() <= longest
         && text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 impl Slot {
@@ -125,10 +115,7 @@ impl Slot {
         if is_label(text, SLOT_LENGTH_MAX) {
             return Ok(Self(text.to_owned()));
         }
-        Err(Refused::value(
-            text,
-            "is no slot: it takes a-z, then up to 62 of a-z 0-9 -",
-        ))
+        Err(Refused::value(text, "is no slot: it takes a-z, then up to 62 of a-z 0-9 -"))
     }
 
     /// The slot of a volume that is asked for under `name`: the name itself where it is a slot and
@@ -165,10 +152,7 @@ impl BackendName {
         if is_label(text, 32) {
             return Ok(Self(text.to_owned()));
         }
-        Err(Refused::value(
-            text,
-            "is no backend name: it takes a-z, then up to 31 of a-z 0-9 -",
-        ))
+        Err(Refused::value(text, "is no backend name: it takes a-z, then up to 31 of a-z 0-9 -"))
     }
 }
 
@@ -184,10 +168,7 @@ impl NodeName {
         if text.len() <= 253 && text.bytes().all(allowed) && text.split('.').all(label) {
             return Ok(Self(text.to_owned()));
         }
-        Err(Refused::value(
-            text,
-            "is no node name (a DNS subdomain in lower case)",
-        ))
+        Err(Refused::value(text, "is no node name (a DNS subdomain in lower case)"))
     }
 }
 
@@ -199,10 +180,7 @@ impl Nqn {
         if text.len() <= 223 && text.starts_with("nqn.") && text.bytes().all(allowed) {
             return Ok(Self(text.to_owned()));
         }
-        Err(Refused::value(
-            text,
-            "is no NQN: nqn., then A-Z a-z 0-9 . : - _, 223 bytes at most",
-        ))
+        Err(Refused::value(text, "is no NQN: nqn., then A-Z a-z 0-9 . : - _, 223 bytes at most"))
     }
 }
 
@@ -256,20 +234,14 @@ impl VolumeId {
     /// Reads a handle: `<slot>` lies on the backend `bare`, `<backend>/<slot>` on the one named.
     pub fn parse(handle: &str, bare: &BackendName) -> Result<Self, Refused> {
         match handle.split_once('/') {
-            None => Ok(Self {
-                backend: bare.clone(),
-                slot: Slot::parse(handle)?,
-            }),
+            None => Ok(Self { backend: bare.clone(), slot: Slot::parse(handle)? }),
             Some((backend, slot)) => {
                 let backend = BackendName::parse(backend)?;
                 if backend == *bare {
                     let what = format!("is no volume id: volumes on {bare} have no prefix");
                     return Err(Refused::value(handle, what));
                 }
-                Ok(Self {
-                    backend,
-                    slot: Slot::parse(slot)?,
-                })
+                Ok(Self { backend, slot: Slot::parse(slot)? })
             }
         }
     }
@@ -293,10 +265,8 @@ impl fmt::Display for VolumeId {
 /// Lower-case hex of `bytes`.
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

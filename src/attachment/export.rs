@@ -46,26 +46,14 @@ impl Hosts {
         mac.update(b"nvme-host\0");
         mac.update(node.as_str().as_bytes());
         let mut bytes = [0; 16];
-        bytes
-            .iter_mut()
-            .zip(mac.finalize().into_bytes())
-            .for_each(|(to, from)| *to = from);
+        bytes.iter_mut().zip(mac.finalize().into_bytes()).for_each(|(to, from)| *to = from);
         // RFC 9562, version 8 (custom) and the usual variant.
         bytes[6] = bytes[6] & 0x0f | 0x80;
         bytes[8] = bytes[8] & 0x3f | 0x80;
         let digits = hex(&bytes);
-        let id = [
-            &digits[..8],
-            &digits[8..12],
-            &digits[12..16],
-            &digits[16..20],
-            &digits[20..],
-        ]
-        .join("-");
-        Ok(Host {
-            nqn: Nqn::parse(&format!("nqn.2014-08.org.nvmexpress:uuid:{id}"))?,
-            id,
-        })
+        let id = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]]
+            .join("-");
+        Ok(Host { nqn: Nqn::parse(&format!("nqn.2014-08.org.nvmexpress:uuid:{id}"))?, id })
     }
 }
 
@@ -82,17 +70,11 @@ pub fn terms(
     let allow_host = match (record.sharing, holder) {
         (Sharing::Single, Some(node)) if on => Some(hosts.host(node)?.nqn),
         (Sharing::Single, None) if on => {
-            return Err(Refused(
-                "the name of the node that holds the volume is not known".into(),
-            ));
+            return Err(Refused("the name of the node that holds the volume is not known".into()));
         }
         _ => None,
     };
-    Ok(Terms {
-        on,
-        nqn: record.nqn(nqn_base, slot)?,
-        allow_host,
-    })
+    Ok(Terms { on, nqn: record.nqn(nqn_base, slot)?, allow_host })
 }
 
 impl Terms {
@@ -123,10 +105,7 @@ mod test {
         assert_eq!(hosts.host(&node("n1")).unwrap(), host);
         assert_ne!(hosts.host(&node("n2")).unwrap(), host);
         assert_ne!(others.host(&node("n1")).unwrap(), host);
-        assert!(
-            host.nqn.as_str().ends_with(&host.id) && host.id.len() == 36,
-            "{host:?}"
-        );
+        assert!(host.nqn.as_str().ends_with(&host.id) && host.id.len() == 36, "{host:?}");
     }
 
     #[test]
@@ -140,23 +119,12 @@ mod test {
         let held = terms(&single, &slot, "nqn.x", &hosts, Some(&node("n1"))).unwrap();
         let host = hosts.host(&node("n1")).unwrap().nqn;
         assert!(held.hold(Some(true), held.nqn.as_str(), host.as_str()));
-        assert!(
-            !held.hold(Some(true), held.nqn.as_str(), ""),
-            "anybody may connect"
-        );
+        assert!(!held.hold(Some(true), held.nqn.as_str(), ""), "anybody may connect");
         assert!(!held.hold(Some(true), "nqn.x:v.g0-000000000000", host.as_str()));
         assert!(!held.hold(Some(false), held.nqn.as_str(), host.as_str()));
-        assert!(
-            terms(&single, &slot, "nqn.x", &hosts, None).is_err(),
-            "never for anybody"
-        );
+        assert!(terms(&single, &slot, "nqn.x", &hosts, None).is_err(), "never for anybody");
         let multi = created.attach(tag, Sharing::Multi, 0, nonce);
-        assert_eq!(
-            terms(&multi, &slot, "nqn.x", &hosts, None)
-                .unwrap()
-                .allow_host,
-            None
-        );
+        assert_eq!(terms(&multi, &slot, "nqn.x", &hosts, None).unwrap().allow_host, None);
     }
 
     #[test]

@@ -43,18 +43,12 @@ impl<const BYTES: usize> Tag<BYTES> {
             hash.update(part.as_bytes());
         }
         let mut tag = [0; BYTES];
-        tag.iter_mut()
-            .zip(hash.finalize())
-            .for_each(|(to, from)| *to = from);
+        tag.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
         Self(tag)
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let digit = |b: u8| {
-            char::from(b)
-                .to_digit(16)
-                .filter(|_| !b.is_ascii_uppercase())
-        };
+        let digit = |b: u8| char::from(b).to_digit(16).filter(|_| !b.is_ascii_uppercase());
         let text = text.as_bytes();
         if text.len() != BYTES * 2 {
             return None;
@@ -242,29 +236,13 @@ impl Record {
         let cluster = field("c").and_then(Tag::parse).ok_or(Damaged("cluster"))?;
         let state = field("s").and_then(State::parse).ok_or(Damaged("state"))?;
         let nodes = field("n").and_then(nodes).ok_or(Damaged("nodes"))?;
-        let sharing = field("m")
-            .and_then(Sharing::parse)
-            .ok_or(Damaged("sharing"))?;
-        let generation = field("g")
-            .and_then(|g| g.parse().ok())
-            .ok_or(Damaged("generation"))?;
+        let sharing = field("m").and_then(Sharing::parse).ok_or(Damaged("sharing"))?;
+        let generation = field("g").and_then(|g| g.parse().ok()).ok_or(Damaged("generation"))?;
         let nonce = field("x").and_then(Tag::parse).ok_or(Damaged("nonce"))?;
-        let revision = field("r")
-            .and_then(|r| r.parse().ok())
-            .ok_or(Damaged("revision"))?;
-        let formatted = field("f")
-            .and_then(Formatted::parse)
-            .ok_or(Damaged("formatted"))?;
-        let record = Self {
-            cluster,
-            state,
-            nodes,
-            sharing,
-            generation,
-            nonce,
-            revision,
-            formatted,
-        };
+        let revision = field("r").and_then(|r| r.parse().ok()).ok_or(Damaged("revision"))?;
+        let formatted = field("f").and_then(Formatted::parse).ok_or(Damaged("formatted"))?;
+        let record =
+            Self { cluster, state, nodes, sharing, generation, nonce, revision, formatted };
         if fields.next().is_some() || record.text() != comment {
             return Err(Damaged("not in its canonical form"));
         }
@@ -273,10 +251,7 @@ impl Record {
 
     /// The NQN of this generation.
     pub fn nqn(&self, base: &str, slot: &Slot) -> Result<Nqn, Refused> {
-        Nqn::parse(&format!(
-            "{base}:{slot}.g{}-{}",
-            self.generation, self.nonce
-        ))
+        Nqn::parse(&format!("{base}:{slot}.g{}-{}", self.generation, self.nonce))
     }
 
     /// Does this node hold the volume?
@@ -300,24 +275,13 @@ impl Record {
     pub fn join(&self, node: NodeTag) -> Self {
         let mut nodes = self.nodes.clone();
         nodes.push(node);
-        Self {
-            nodes,
-            ..self.next()
-        }
+        Self { nodes, ..self.next() }
     }
 
     /// Held by one node less, under the same NQN.
     pub fn leave(&self, node: NodeTag) -> Self {
-        let nodes = self
-            .nodes
-            .iter()
-            .copied()
-            .filter(|held| *held != node)
-            .collect();
-        Self {
-            nodes,
-            ..self.next()
-        }
+        let nodes = self.nodes.iter().copied().filter(|held| *held != node).collect();
+        Self { nodes, ..self.next() }
     }
 
     /// Held by nobody. Whoever held it may have made a file system.
@@ -343,19 +307,12 @@ impl Record {
 
     /// About to be removed with its image.
     pub fn delete(&self) -> Self {
-        Self {
-            state: State::Deleting,
-            nodes: Vec::new(),
-            ..self.next()
-        }
+        Self { state: State::Deleting, nodes: Vec::new(), ..self.next() }
     }
 
     /// The same with the next revision: for a change of what only the copy holds.
     pub fn next(&self) -> Self {
-        Self {
-            revision: self.revision.saturating_add(1),
-            ..self.clone()
-        }
+        Self { revision: self.revision.saturating_add(1), ..self.clone() }
     }
 
     fn formatted_after_use(&self) -> Formatted {

@@ -87,10 +87,7 @@ mod test {
         NodeTag::of("c", &NodeName::parse(name).unwrap())
     }
     fn wish(name: &str, sharing: Sharing) -> Wish {
-        Wish {
-            node: tag(name),
-            sharing,
-        }
+        Wish { node: tag(name), sharing }
     }
     fn created() -> Record {
         Record::created(ClusterTag::of("c"))
@@ -129,11 +126,7 @@ mod test {
         else {
             panic!("n2 was not let in")
         };
-        assert_eq!(
-            (both.generation, both.nonce),
-            (held.generation, held.nonce),
-            "the same NQN"
-        );
+        assert_eq!((both.generation, both.nonce), (held.generation, held.nonce), "the same NQN");
         let third = judge(&both, Some(&both), wish("n3", MULTI), Nonce::random());
         assert_eq!(third, Answer::Refuse(Refusal::HeldBy(both.nodes.clone())));
     }
@@ -142,9 +135,7 @@ mod test {
     fn a_fenced_volume_is_given_away_only_after_the_fence_is_confirmed() {
         let fenced = held_by("n1", SINGLE).fence(0, Nonce::random());
         let answer = judge(&fenced, Some(&fenced), wish("n2", SINGLE), Nonce::random());
-        let Answer::AttachOnceConfirmed(next) = answer else {
-            panic!("{answer:?}")
-        };
+        let Answer::AttachOnceConfirmed(next) = answer else { panic!("{answer:?}") };
         assert!(next.generation > fenced.generation);
     }
 
@@ -158,15 +149,8 @@ mod test {
 
     #[test]
     fn the_generation_rises_above_both() {
-        let copy = Record {
-            generation: 40,
-            ..created()
-        };
-        let record = Record {
-            generation: 7,
-            ..created()
-        }
-        .next();
+        let copy = Record { generation: 40, ..created() };
+        let record = Record { generation: 7, ..created() }.next();
         let Answer::Attach(next) = judge(&record, Some(&copy), wish("n1", SINGLE), Nonce::random())
         else {
             panic!("not attached")

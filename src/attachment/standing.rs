@@ -37,11 +37,7 @@ mod test {
     fn only_an_equal_copy_makes_a_record_current() {
         let record = Record::created(ClusterTag::of("c"));
         let newer = record.next();
-        let other = Record {
-            generation: 7,
-            nonce: Nonce::random(),
-            ..record.clone()
-        };
+        let other = Record { generation: 7, nonce: Nonce::random(), ..record.clone() };
         assert_eq!(standing(&record, Some(&record)), Standing::Current);
         assert_eq!(standing(&record, None), Standing::Ahead);
         assert_eq!(standing(&newer, Some(&record)), Standing::Ahead);

@@ -58,10 +58,7 @@ impl Storm {
 
     fn recent(&self, limits: Limits, now: Instant) -> impl Iterator<Item = &NodeName> {
         let is_recent = move |since: Instant| now.duration_since(since) < limits.window;
-        self.unhealthy
-            .iter()
-            .filter(move |(_, since)| is_recent(**since))
-            .map(|(node, _)| node)
+        self.unhealthy.iter().filter(move |(_, since)| is_recent(**since)).map(|(node, _)| node)
     }
 
     /// How long nothing may be done about `node`, or `None` when it may. Asking for a node that
@@ -93,16 +90,10 @@ impl Storm {
 mod test {
     use super::*;
 
-    const LIMITS: Limits = Limits {
-        share: 0.4,
-        window: Duration::from_secs(120),
-    };
+    const LIMITS: Limits = Limits { share: 0.4, window: Duration::from_secs(120) };
 
     fn nodes(names: &[&str]) -> Vec<NodeName> {
-        names
-            .iter()
-            .map(|name| NodeName::parse(name).unwrap())
-            .collect()
+        names.iter().map(|name| NodeName::parse(name).unwrap()).collect()
     }
 
     #[test]
@@ -132,15 +123,9 @@ mod test {
         let mut storm = Storm::default();
         storm.observe(nodes(&["a"]), 2, LIMITS, at(0));
         storm.observe(nodes(&["a", "b"]), 2, LIMITS, at(60));
-        assert_eq!(
-            storm.hold(&a, LIMITS, at(61)),
-            Some(Duration::from_secs(119))
-        );
+        assert_eq!(storm.hold(&a, LIMITS, at(61)), Some(Duration::from_secs(119)));
         assert_eq!(storm.hold(&a, LIMITS, at(180)), None);
-        assert_eq!(
-            storm.hold(&b, LIMITS, at(181)),
-            Some(Duration::from_secs(59))
-        );
+        assert_eq!(storm.hold(&b, LIMITS, at(181)), Some(Duration::from_secs(59)));
         assert_eq!(storm.hold(&b, LIMITS, at(240)), None);
         assert!(!storm.is_on());
     }

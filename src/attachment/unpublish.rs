@@ -34,11 +34,7 @@ pub fn judge(
     match leaving {
         Some(node) if !record.nodes.contains(&node) => Answer::NotHeld,
         Some(node) if record.sharing == Sharing::Multi && record.nodes.len() > 1 => {
-            if is_ready(node) {
-                Answer::Leave(node)
-            } else {
-                Answer::Refuse
-            }
+            if is_ready(node) { Answer::Leave(node) } else { Answer::Refuse }
         }
         _ if record.nodes.iter().all(|node| is_ready(*node)) => Answer::Detach,
         _ => Answer::Fence,
@@ -75,16 +71,9 @@ mod test {
             (&fenced, Some("n1"), Answer::Confirm),
         ];
         for (record, leaving, answer) in table {
-            assert_eq!(
-                judge(record, leaving.map(tag), n1_is_ready),
-                answer,
-                "{leaving:?}"
-            );
+            assert_eq!(judge(record, leaving.map(tag), n1_is_ready), answer, "{leaving:?}");
         }
         assert_eq!(judge(&single, Some(tag("n1")), |_| false), Answer::Fence);
-        assert_eq!(
-            judge(&single.detach(), Some(tag("n1")), |_| false),
-            Answer::NotHeld
-        );
+        assert_eq!(judge(&single.detach(), Some(tag("n1")), |_| false), Answer::NotHeld);
     }
 }

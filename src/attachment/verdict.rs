@@ -232,10 +232,9 @@ pub fn verdict(facts: &Facts<'_>, rules: Rules) -> Verdict {
         Standing::Ahead if facts.holders.iter().all(Holder::has_attachment) => {
             verdict_of(FollowRecord, "the copy of an attachment was not written")
         }
-        Standing::Ahead if copy.is_none() => verdict_of(
-            Report,
-            "attached, with neither a copy nor a VolumeAttachment",
-        ),
+        Standing::Ahead if copy.is_none() => {
+            verdict_of(Report, "attached, with neither a copy nor a VolumeAttachment")
+        }
         Standing::Ahead => verdict_of(Undo, "an attachment that nobody waits for"),
         Standing::Current => current(record, disk, facts, rules),
     }
@@ -251,37 +250,29 @@ fn missing(facts: &Facts<'_>) -> Verdict {
         (ClaimFacts::Present, CopyFacts::Present(_)) => {
             verdict_of(Action::Rebuild, "the box has lost the item of a PV")
         }
-        (ClaimFacts::Present, _) => verdict_of(
-            Action::Report,
-            "the box has no item for the PV, and the PV has no copy",
-        ),
+        (ClaimFacts::Present, _) => {
+            verdict_of(Action::Report, "the box has no item for the PV, and the PV has no copy")
+        }
     }
 }
 
 fn unreadable_record(facts: &Facts<'_>, unreadable: &Unreadable) -> Verdict {
     let claimed = !matches!(facts.claim, ClaimFacts::Absent(_));
     match (unreadable, facts.copy, claimed) {
-        (Unreadable::Absent, CopyFacts::Absent, true) => verdict_of(
-            Action::Report,
-            "a volume of the first driver, without a record",
-        ),
+        (Unreadable::Absent, CopyFacts::Absent, true) => {
+            verdict_of(Action::Report, "a volume of the first driver, without a record")
+        }
         (Unreadable::Absent, _, false) => verdict_of(Action::Nothing, "not ours"),
         (_, CopyFacts::Present(_), true) => {
             verdict_of(Action::Restore, "the record was damaged; the copy counts")
         }
-        _ => verdict_of(
-            Action::Report,
-            "the record is damaged, and there is no copy",
-        ),
+        _ => verdict_of(Action::Report, "the record is damaged, and there is no copy"),
     }
 }
 
 fn unclaimed(record: &Record, disk: &DiskFacts<'_>, since: Duration, rules: Rules) -> Verdict {
     if record.state == State::Attached {
-        return verdict_of(
-            Action::Fence(FenceCause::NoVolume),
-            "attached, and no PV names it",
-        );
+        return verdict_of(Action::Fence(FenceCause::NoVolume), "attached, and no PV names it");
     }
     if disk.exported != Some(false) {
         return verdict_of(Action::Close, "exported, and no PV names it");
@@ -298,10 +289,9 @@ fn current(record: &Record, disk: &DiskFacts<'_>, facts: &Facts<'_>, rules: Rule
         _ if disk.exported != Some(false) => {
             verdict_of(Action::Close, "exported, and nobody holds it")
         }
-        State::Fenced if facts.holders.iter().any(Holder::is_released_by_us) => verdict_of(
-            Action::Release,
-            "fenced, and the VolumeAttachment is still there",
-        ),
+        State::Fenced if facts.holders.iter().any(Holder::is_released_by_us) => {
+            verdict_of(Action::Release, "fenced, and the VolumeAttachment is still there")
+        }
         _ => verdict_of(Action::Nothing, "nobody holds it"),
     }
 }
@@ -310,18 +300,13 @@ fn attached(record: &Record, disk: &DiskFacts<'_>, facts: &Facts<'_>, rules: Rul
     use Action::{Fence, Nothing, Repair};
     let holders = &facts.holders;
     if holders.iter().any(|holder| holder.out_of_service) {
-        return verdict_of(
-            Fence(FenceCause::OutOfService),
-            "the node is tainted out-of-service",
-        );
+        return verdict_of(Fence(FenceCause::OutOfService), "the node is tainted out-of-service");
     }
     let wanted = |holder: &Holder| holder.has_attachment() && !holder.is_gone();
     if !disk.as_recorded && holders.iter().all(wanted) {
         return verdict_of(Repair, "the export is not as recorded");
     }
-    let of_each = holders
-        .iter()
-        .map(|holder| holder_verdict(record, holder, holders, rules));
+    let of_each = holders.iter().map(|holder| holder_verdict(record, holder, holders, rules));
     of_each
         .max_by_key(|verdict| urgency(verdict.action))
         .unwrap_or(verdict_of(Nothing, "nobody holds it"))
@@ -331,11 +316,9 @@ fn holder_verdict(record: &Record, holder: &Holder, holders: &[Holder], rules: R
     use Action::{Hold, Nothing, Suspect, Wait};
     let (since, cause, reason) = match (holder.presence, holder.attachment) {
         (Presence::Gone(since), _) => (since, FenceCause::NodeGone, "the Node object is gone"),
-        (_, AttachmentFacts::Absent(since)) => (
-            since,
-            FenceCause::AttachmentGone,
-            "the VolumeAttachment is gone",
-        ),
+        (_, AttachmentFacts::Absent(since)) => {
+            (since, FenceCause::AttachmentGone, "the VolumeAttachment is gone")
+        }
         (Presence::NotReady, _) => return verdict_of(Suspect, "the node is NotReady"),
         (Presence::Ready, _) => return verdict_of(Nothing, "healthy"),
     };
@@ -343,11 +326,7 @@ fn holder_verdict(record: &Record, holder: &Holder, holders: &[Holder], rules: R
         return verdict_of(Wait(rules.grace - since), reason);
     }
     let shared = record.sharing == Sharing::Multi && holders.len() > 1;
-    if shared
-        && holders
-            .iter()
-            .any(|other| other.presence == Presence::Ready)
-    {
+    if shared && holders.iter().any(|other| other.presence == Presence::Ready) {
         return verdict_of(Hold, "another node holds the volume and is healthy");
     }
     match holder.io {

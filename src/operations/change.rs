@@ -43,29 +43,19 @@ pub(super) struct Details {
 impl Details {
     /// What a row of the box tells.
     pub fn of(disk: &Disk) -> Self {
-        Self {
-            image: disk.image.clone(),
-            bytes: disk.bytes,
-            ..Self::default()
-        }
+        Self { image: disk.image.clone(), bytes: disk.bytes, ..Self::default() }
     }
 }
 
 impl Operations {
     /// Runs one command for this volume.
     pub(super) async fn run(&self, ground: &Ground, command: Command) -> Result<Reply, Error> {
-        Ok(ground
-            .backend
-            .rds
-            .execute(command, Some(ground.turn.clone()))
-            .await?)
+        Ok(ground.backend.rds.execute(command, Some(ground.turn.clone())).await?)
     }
 
     /// The disk with all its properties.
     pub(super) async fn show(&self, ground: &Ground) -> Result<Option<Disk>, Error> {
-        let reply = self
-            .run(ground, Command::Show(ground.id.slot.clone()))
-            .await?;
+        let reply = self.run(ground, Command::Show(ground.id.slot.clone())).await?;
         Ok(row(reply.disks, ground))
     }
 
@@ -182,16 +172,11 @@ fn next_copy(
 
 /// The row of this volume among those that were printed.
 pub(super) fn row(disks: Vec<Disk>, ground: &Ground) -> Option<Disk> {
-    disks
-        .into_iter()
-        .find(|disk| disk.slot == ground.id.slot.as_str())
+    disks.into_iter().find(|disk| disk.slot == ground.id.slot.as_str())
 }
 
 /// Somebody else changed the volume between our look and our act.
 pub(super) fn lost(ground: &Ground) -> Error {
-    let message = format!(
-        "volume {} was changed by somebody else meanwhile",
-        ground.id
-    );
+    let message = format!("volume {} was changed by somebody else meanwhile", ground.id);
     Error::new(Kind::Contended, message)
 }

@@ -72,13 +72,7 @@ mod test {
 
     #[test]
     fn only_a_counter_that_stands_with_nothing_in_flight_is_still() {
-        let at = |writes, in_flight| {
-            Some(Counters {
-                writes,
-                reads: 0,
-                in_flight,
-            })
-        };
+        let at = |writes, in_flight| Some(Counters { writes, reads: 0, in_flight });
         assert!(is_still(at(5, 1), at(5, 0)));
         assert!(!is_still(at(5, 0), at(6, 0)));
         assert!(!is_still(at(5, 0), at(5, 1)));

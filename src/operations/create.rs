@@ -8,15 +8,9 @@ use crate::volume::{ImagePath, VolumeId};
 impl Operations {
     /// Makes a volume, or finds the one that was made before under the same name.
     pub async fn create(&self, wanted: CreateVolume) -> Result<VolumeInfo, Error> {
-        let id = VolumeId {
-            backend: wanted.backend.clone(),
-            slot: wanted.slot.clone(),
-        };
+        let id = VolumeId { backend: wanted.backend.clone(), slot: wanted.slot.clone() };
         let turn = self.turns.take(&id).ok_or_else(|| {
-            Error::new(
-                Kind::Contended,
-                format!("another operation on volume {id} is running"),
-            )
+            Error::new(Kind::Contended, format!("another operation on volume {id} is running"))
         })?;
         let rds = self.backend(&id.backend)?.rds.clone();
         let cluster = ClusterTag::of(&self.cluster.identity().await?.cluster_id);
@@ -27,25 +21,15 @@ impl Operations {
             bytes: wanted.required,
             comment: Record::created(cluster).text(),
         };
-        let reply = rds
-            .execute(Command::Create(disk), Some(turn.clone()))
-            .await?;
-        let found = reply
-            .disks
-            .iter()
-            .find(|disk| disk.slot == wanted.slot.as_str());
+        let reply = rds.execute(Command::Create(disk), Some(turn.clone())).await?;
+        let found = reply.disks.iter().find(|disk| disk.slot == wanted.slot.as_str());
         let Some(disk) = found else {
             return Err(self.not_made(&wanted, &id, &reply).await);
         };
         let bytes = same(disk, &wanted, &image, cluster).map_err(|(kind, what)| {
             Error::new(kind, format!("volume {id} exists already: {what}"))
         })?;
-        Ok(VolumeInfo {
-            id,
-            bytes,
-            context: wanted.context,
-            published: Vec::new(),
-        })
+        Ok(VolumeInfo { id, bytes, context: wanted.context, published: Vec::new() })
     }
 
     /// Why there is no disk although it was asked for. Error texts classify nothing, so the state
@@ -99,13 +83,8 @@ fn same(
     };
     let fits = bytes >= wanted.required && wanted.limit.is_none_or(|limit| bytes <= limit);
     if !fits {
-        let limit = wanted
-            .limit
-            .map_or("no limit".to_owned(), |limit| format!("limit {limit}"));
-        let what = format!(
-            "it has {bytes} bytes, {} are required, {limit}",
-            wanted.required
-        );
+        let limit = wanted.limit.map_or("no limit".to_owned(), |limit| format!("limit {limit}"));
+        let what = format!("it has {bytes} bytes, {} are required, {limit}", wanted.required);
         return Err((Kind::Exists, what));
     }
     Ok(bytes)

@@ -19,10 +19,7 @@ impl Operations {
     /// Removes a volume and its image. One that is not there is no error.
     pub async fn delete(&self, id: VolumeId) -> Result<(), Error> {
         let mut ground = self.ground(&id).await?;
-        let guess = ground
-            .copied
-            .clone()
-            .unwrap_or(Record::created(ground.cluster));
+        let guess = ground.copied.clone().unwrap_or(Record::created(ground.cluster));
         let mut judged = match (guess.state, ground.image()) {
             (State::Detached, Some(image)) => Some((guess, image)),
             _ => None,
@@ -80,11 +77,8 @@ impl Operations {
     ) -> Result<bool, Error> {
         let entry = entry(ground, image);
         self.cluster.begin_deleting(&entry).await?;
-        let deleting = if record.state == State::Deleting {
-            record.clone()
-        } else {
-            record.delete()
-        };
+        let deleting =
+            if record.state == State::Deleting { record.clone() } else { record.delete() };
         let reply = self
             .run(
                 ground,
@@ -121,18 +115,9 @@ impl Operations {
             .into_iter()
             .filter(|entry| entry.backend == ground.id.backend && entry.slot == ground.id.slot);
         let mut images: Vec<ImagePath> = listed.map(|entry| entry.image).collect();
-        images.extend(
-            ground
-                .volume
-                .as_deref()
-                .and_then(|volume| named(ground, volume)),
-        );
+        images.extend(ground.volume.as_deref().and_then(|volume| named(ground, volume)));
         images.retain(|image| {
-            ground
-                .backend
-                .volume_paths
-                .iter()
-                .any(|path| path.image(&ground.id.slot) == *image)
+            ground.backend.volume_paths.iter().any(|path| path.image(&ground.id.slot) == *image)
         });
         images.sort_by(|a, b| a.as_str().cmp(b.as_str()));
         images.dedup();
@@ -141,24 +126,14 @@ impl Operations {
         }
         let table = self.run(ground, Command::Table).await?.disks;
         for image in images {
-            if let Some(other) = table
-                .iter()
-                .find(|disk| disk.image.as_ref() == Some(&image))
-            {
+            if let Some(other) = table.iter().find(|disk| disk.image.as_ref() == Some(&image)) {
                 slog::warn!(self.log, "image kept, another disk refers to it";
                     "volume" => %ground.id, "image" => %image, "slot" => &other.slot);
                 continue;
             }
             let slot = ground.id.slot.clone();
-            let reply = self
-                .run(
-                    ground,
-                    Command::RemoveImage {
-                        slot,
-                        image: image.clone(),
-                    },
-                )
-                .await?;
+            let reply =
+                self.run(ground, Command::RemoveImage { slot, image: image.clone() }).await?;
             if reply.image != Some(false) {
                 let said = reply.complaint.unwrap_or_else(|| "it said nothing".into());
                 let message = format!("the image {image} was not removed: {said}");
@@ -180,18 +155,10 @@ impl Operations {
     ) -> Result<Disk, Error> {
         let next = record.next();
         let from = record.text();
-        let wanted = Wanted {
-            from: &from,
-            to: &next,
-            terms: None,
-            grow_to,
-        };
+        let wanted = Wanted { from: &from, to: &next, terms: None, grow_to };
         let disk = self.must_change(ground, wanted).await?;
         let nodes = ground.names(&next.nodes, self.cluster.view().nodes.keys());
-        let details = Details {
-            bytes: disk.bytes,
-            ..details
-        };
+        let details = Details { bytes: disk.bytes, ..details };
         self.write_copy(ground, &next, nodes, details).await?;
         Ok(disk)
     }

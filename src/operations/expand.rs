@@ -9,10 +9,8 @@ impl Operations {
     /// Grows a volume.
     pub async fn expand(&self, wanted: Expand) -> Result<Expanded, Error> {
         let mut ground = self.ground(&wanted.id).await?;
-        let node_expansion = wanted
-            .capability
-            .as_ref()
-            .is_none_or(|capability| capability.medium != Medium::Block);
+        let node_expansion =
+            wanted.capability.as_ref().is_none_or(|capability| capability.medium != Medium::Block);
         let disk = self.show(&ground).await?.ok_or_else(|| ground.no_disk())?;
         let record = ground.record(&disk)?;
         if record.state == State::Deleting {
@@ -24,31 +22,17 @@ impl Operations {
             return Err(Error::new(Kind::Refused, message));
         };
         if let Some(limit) = wanted.limit.filter(|limit| bytes > *limit) {
-            let message = format!(
-                "volume {} has {bytes} bytes, more than the limit {limit}",
-                ground.id
-            );
+            let message =
+                format!("volume {} has {bytes} bytes, more than the limit {limit}", ground.id);
             return Err(Error::new(Kind::Range, message));
         }
         if bytes >= wanted.required {
-            return Ok(Expanded {
-                bytes,
-                node_expansion,
-            });
+            return Ok(Expanded { bytes, node_expansion });
         }
-        let disk = self
-            .touch(
-                &mut ground,
-                &record,
-                Some(wanted.required),
-                Details::of(&disk),
-            )
-            .await?;
+        let disk =
+            self.touch(&mut ground, &record, Some(wanted.required), Details::of(&disk)).await?;
         let bytes = disk.bytes.unwrap_or(wanted.required);
         slog::info!(self.log, "volume expanded"; "volume" => %ground.id, "bytes" => bytes);
-        Ok(Expanded {
-            bytes,
-            node_expansion,
-        })
+        Ok(Expanded { bytes, node_expansion })
     }
 }

@@ -35,22 +35,13 @@ impl Operations {
         let nodes = ground.names(&judged.nodes, view.nodes.keys());
         let terms = ground.terms(&fenced, &nodes)?;
         let from = judged.text();
-        let wanted = Wanted {
-            from: &from,
-            to: &fenced,
-            terms: Some(&terms),
-            grow_to: None,
-        };
+        let wanted = Wanted { from: &from, to: &fenced, terms: Some(&terms), grow_to: None };
         let disk = self.must_change(ground, wanted).await?;
         slog::warn!(self.log, "volume fenced"; "volume" => %ground.id, "cause" => cause.word(),
             "nodes" => ?nodes, "generation" => fenced.generation);
         let fenced_from = Some(shut_out(ground, &nodes, &view));
-        let details = Details {
-            fenced_from,
-            ..Details::of(&disk)
-        };
-        self.write_copy(ground, &fenced, nodes.clone(), details)
-            .await?;
+        let details = Details { fenced_from, ..Details::of(&disk) };
+        self.write_copy(ground, &fenced, nodes.clone(), details).await?;
         self.confirm(ground, &fenced).await?;
         self.tell_fenced(ground, &nodes, cause);
         Ok(fenced)
@@ -75,24 +66,14 @@ impl Operations {
 /// Those who may not come back before their old VolumeAttachment is gone: those of before, and
 /// `nodes`, where they have one.
 fn shut_out(ground: &Ground, nodes: &[NodeName], view: &View) -> Vec<FencedFrom> {
-    let mut out = ground
-        .copy
-        .as_ref()
-        .map(|copy| copy.fenced_from.clone())
-        .unwrap_or_default();
+    let mut out = ground.copy.as_ref().map(|copy| copy.fenced_from.clone()).unwrap_or_default();
     let Some(volume) = &ground.volume else {
         return out;
     };
-    let theirs = view
-        .attachments
-        .values()
-        .filter(|va| va.volume == volume.name);
+    let theirs = view.attachments.values().filter(|va| va.volume == volume.name);
     for attachment in theirs.filter(|va| nodes.contains(&va.node)) {
         let node = attachment.node.clone();
-        let entry = FencedFrom {
-            node,
-            attachment: attachment.version.uid.clone(),
-        };
+        let entry = FencedFrom { node, attachment: attachment.version.uid.clone() };
         if !out.contains(&entry) {
             out.push(entry);
         }

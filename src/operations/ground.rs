@@ -29,17 +29,11 @@ impl Operations {
     /// Takes the volume's turn and looks up what Kubernetes says of it.
     pub(super) async fn ground(&self, id: &VolumeId) -> Result<Ground, Error> {
         let turn = self.turns.take(id).ok_or_else(|| {
-            Error::new(
-                Kind::Contended,
-                format!("another operation on volume {id} is running"),
-            )
+            Error::new(Kind::Contended, format!("another operation on volume {id} is running"))
         })?;
         let backend = self.backend(&id.backend)?.clone();
         let identity = self.known_cluster().await?;
-        let volume = self
-            .cluster
-            .volume(&id.handle(&self.backends.bare_ids))
-            .await?;
+        let volume = self.cluster.volume(&id.handle(&self.backends.bare_ids)).await?;
         Ground::new(id, backend, turn, &identity, volume)
     }
 
@@ -47,10 +41,7 @@ impl Operations {
     pub(super) async fn known_cluster(&self) -> Result<Identity, Error> {
         let unsynced = self.cluster.unsynced();
         if !unsynced.is_empty() {
-            let message = format!(
-                "not synced with the API server yet: {}",
-                unsynced.join(", ")
-            );
+            let message = format!("not synced with the API server yet: {}", unsynced.join(", "));
             return Err(Error::new(Kind::Unavailable, message));
         }
         Ok(self.cluster.identity().await?)
@@ -59,17 +50,9 @@ impl Operations {
     /// The box of this name.
     pub(super) fn backend(&self, name: &BackendName) -> Result<&Backend, Error> {
         self.backends.by_name.get(name).ok_or_else(|| {
-            let known: Vec<&str> = self
-                .backends
-                .by_name
-                .keys()
-                .map(BackendName::as_str)
-                .collect();
+            let known: Vec<&str> = self.backends.by_name.keys().map(BackendName::as_str).collect();
             let known = known.join(", ");
-            Error::new(
-                Kind::NotFound,
-                format!("backend {name} is not configured; known: {known}"),
-            )
+            Error::new(Kind::NotFound, format!("backend {name} is not configured; known: {known}"))
         })
     }
 }
@@ -138,25 +121,15 @@ impl Ground {
     ) -> Vec<NodeName> {
         let copied = self.copy.iter().flat_map(|copy| &copy.nodes);
         let name_of = |tag: &NodeTag| {
-            copied
-                .clone()
-                .chain(others.clone())
-                .find(|name| self.tag(name) == *tag)
-                .cloned()
+            copied.clone().chain(others.clone()).find(|name| self.tag(name) == *tag).cloned()
         };
         tags.iter().filter_map(name_of).collect()
     }
 
     /// How the disk must be exported for this record, held by these nodes.
     pub fn terms(&self, record: &Record, holders: &[NodeName]) -> Result<Terms, Error> {
-        terms(
-            record,
-            &self.id.slot,
-            &self.backend.nqn_base,
-            &self.hosts,
-            holders.first(),
-        )
-        .map_err(|refused| Error::new(Kind::Precondition, refused.to_string()))
+        terms(record, &self.id.slot, &self.backend.nqn_base, &self.hosts, holders.first())
+            .map_err(|refused| Error::new(Kind::Precondition, refused.to_string()))
     }
 
     /// The record of a disk that is ours to work with.
@@ -190,10 +163,7 @@ impl Ground {
         if let Some(copy) = &self.copy {
             return Some(copy.image.clone());
         }
-        let attribute = self
-            .volume
-            .as_ref()
-            .and_then(|pv| pv.attributes.get("volumePath"));
+        let attribute = self.volume.as_ref().and_then(|pv| pv.attributes.get("volumePath"));
         let path = match attribute {
             Some(path) => VolumePath::parse(path).ok(),
             None => self.backend.volume_paths.first().cloned(),

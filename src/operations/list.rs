@@ -13,15 +13,9 @@ impl Operations {
     pub async fn get(&self, id: VolumeId) -> Result<VolumeInfo, Error> {
         let identity = self.known_cluster().await?;
         let backend = self.backend(&id.backend)?;
-        let reply = backend
-            .rds
-            .execute(Command::Show(id.slot.clone()), None)
-            .await?;
+        let reply = backend.rds.execute(Command::Show(id.slot.clone()), None).await?;
         let lister = Lister::new(self, &identity);
-        let found = reply
-            .disks
-            .iter()
-            .find_map(|disk| lister.info(backend, disk));
+        let found = reply.disks.iter().find_map(|disk| lister.info(backend, disk));
         found.ok_or_else(|| Error::new(Kind::NotFound, format!("volume {id} does not exist")))
     }
 
@@ -30,18 +24,11 @@ impl Operations {
     pub async fn list(&self, token: &str, max: usize) -> Result<Page, Error> {
         let identity = self.known_cluster().await?;
         let lister = Lister::new(self, &identity);
-        let after = if token.is_empty() {
-            None
-        } else {
-            Some(self.position(token)?)
-        };
+        let after = if token.is_empty() { None } else { Some(self.position(token)?) };
         let mut volumes: BTreeMap<VolumeId, VolumeInfo> = BTreeMap::new();
         for backend in self.backends.by_name.values() {
             let reply = backend.rds.execute(Command::Table, None).await?;
-            let found = reply
-                .disks
-                .iter()
-                .filter_map(|disk| lister.info(backend, disk));
+            let found = reply.disks.iter().filter_map(|disk| lister.info(backend, disk));
             volumes.extend(found.map(|info| (info.id.clone(), info)));
         }
         if let Some(after) = after {
@@ -50,14 +37,8 @@ impl Operations {
         let wanted = if max == 0 { usize::MAX } else { max };
         let more = volumes.len() > wanted;
         let volumes: Vec<VolumeInfo> = volumes.into_values().take(wanted).collect();
-        let last = volumes
-            .last()
-            .filter(|_| more)
-            .map(|info| info.id.to_string());
-        Ok(Page {
-            volumes,
-            next: last.unwrap_or_default(),
-        })
+        let last = volumes.last().filter(|_| more).map(|info| info.id.to_string());
+        Ok(Page { volumes, next: last.unwrap_or_default() })
     }
 
     /// A token is the last volume of the page before, so that it stays valid whatever comes and
@@ -65,34 +46,21 @@ impl Operations {
     fn position(&self, token: &str) -> Result<VolumeId, Error> {
         let parsed = token.split_once('/').and_then(|(backend, slot)| {
             let backend = BackendName::parse(backend).ok()?;
-            Some(VolumeId {
-                backend,
-                slot: Slot::parse(slot).ok()?,
-            })
+            Some(VolumeId { backend, slot: Slot::parse(slot).ok()? })
         });
         let known = parsed.filter(|id| self.backends.by_name.contains_key(&id.backend));
         known.ok_or_else(|| {
-            Error::new(
-                Kind::Token,
-                "starting_token is none that this driver has given out",
-            )
+            Error::new(Kind::Token, "starting_token is none that this driver has given out")
         })
     }
 
     /// What is free in a directory of a backend.
     pub async fn capacity(&self, name: &BackendName, path: &VolumePath) -> Result<Capacity, Error> {
         let backend = self.backend(name)?;
-        let reply = backend
-            .rds
-            .execute(Command::Pool(path.clone()), None)
-            .await?;
+        let reply = backend.rds.execute(Command::Pool(path.clone()), None).await?;
         let mounted = |disk: &&Disk| disk.mount_point.as_deref() == Some(path.pool());
         let named = |disk: &&Disk| disk.slot == path.pool();
-        let pool = reply
-            .disks
-            .iter()
-            .find(mounted)
-            .or(reply.disks.iter().find(named));
+        let pool = reply.disks.iter().find(mounted).or(reply.disks.iter().find(named));
         match pool.and_then(|pool| pool.free) {
             Some(available) => Ok(Capacity { available }),
             None => {
@@ -120,24 +88,17 @@ struct Lister<'a> {
 impl<'a> Lister<'a> {
     fn new(operations: &'a Operations, identity: &Identity) -> Self {
         let view = operations.cluster.view();
-        let copied = view
-            .volumes
-            .values()
-            .filter_map(|volume| match &volume.copy {
-                CopyState::Present(copy) => Some(&copy.nodes),
-                _ => None,
-            });
+        let copied = view.volumes.values().filter_map(|volume| match &volume.copy {
+            CopyState::Present(copy) => Some(&copy.nodes),
+            _ => None,
+        });
         let known = view.nodes.keys().chain(copied.flatten());
         let tagged = known.map(|node| (NodeTag::of(&identity.cluster_id, node), node.clone()));
         Self {
             operations,
             cluster: ClusterTag::of(&identity.cluster_id),
             nodes: tagged.collect(),
-            names: view
-                .volumes
-                .values()
-                .map(|pv| (pv.handle.clone(), pv.name.clone()))
-                .collect(),
+            names: view.volumes.values().map(|pv| (pv.handle.clone(), pv.name.clone())).collect(),
             view,
         }
     }
@@ -149,28 +110,15 @@ impl<'a> Lister<'a> {
         if record.cluster != self.cluster || record.state == State::Deleting {
             return None;
         }
-        let id = VolumeId {
-            backend: backend.name.clone(),
-            slot,
-        };
+        let id = VolumeId { backend: backend.name.clone(), slot };
         let handle = id.handle(&self.operations.backends.bare_ids);
-        let volume = self
-            .names
-            .get(&handle)
-            .and_then(|name| self.view.volumes.get(name));
+        let volume = self.names.get(&handle).and_then(|name| self.view.volumes.get(name));
         let held = record.state == State::Attached;
         let nodes = record.nodes.iter().filter(|_| held);
         Some(VolumeInfo {
-            bytes: disk
-                .bytes
-                .or(volume.map(|volume| volume.bytes))
-                .unwrap_or(0),
-            context: volume
-                .map(|volume| volume.attributes.clone())
-                .unwrap_or_default(),
-            published: nodes
-                .filter_map(|tag| self.nodes.get(tag).cloned())
-                .collect(),
+            bytes: disk.bytes.or(volume.map(|volume| volume.bytes)).unwrap_or(0),
+            context: volume.map(|volume| volume.attributes.clone()).unwrap_or_default(),
+            published: nodes.filter_map(|tag| self.nodes.get(tag).cloned()).collect(),
             id,
         })
     }

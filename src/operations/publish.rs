@@ -33,16 +33,10 @@ impl Operations {
         self.check_volume(&ground).await?;
         check_version(&ground)?;
         self.check_fenced(&ground, &wanted.node)?;
-        let wish = Wish {
-            node: ground.tag(&wanted.node),
-            sharing: sharing(wanted),
-        };
+        let wish = Wish { node: ground.tag(&wanted.node), sharing: sharing(wanted) };
         // The copy, or what every new volume has, is the guess that makes one exec enough. It is
         // good for a compare-and-set; whatever else is decided is decided on what was read.
-        let mut record = ground
-            .copied
-            .clone()
-            .unwrap_or(Record::created(ground.cluster));
+        let mut record = ground.copied.clone().unwrap_or(Record::created(ground.cluster));
         let mut seen: Option<Disk> = None;
         for _ in 0..ROUNDS {
             let differs = match judge(&record, ground.copied.as_ref(), wish, Nonce::random()) {
@@ -73,10 +67,7 @@ impl Operations {
 
     async fn check_node(&self, node: &NodeName) -> Result<(), Error> {
         let Some(found) = self.cluster.node(node).await? else {
-            return Err(Error::new(
-                Kind::NotFound,
-                format!("node {node} does not exist"),
-            ));
+            return Err(Error::new(Kind::NotFound, format!("node {node} does not exist")));
         };
         if found.out_of_service {
             let message = format!("node {node} is tainted out-of-service");
@@ -103,10 +94,7 @@ impl Operations {
         let fenced = ground.copy.iter().flat_map(|copy| &copy.fenced_from);
         let remains = |entry: &&FencedFrom| {
             entry.node == *node
-                && view
-                    .attachments
-                    .values()
-                    .any(|va| va.version.uid == entry.attachment)
+                && view.attachments.values().any(|va| va.version.uid == entry.attachment)
         };
         if fenced.clone().any(|entry| remains(&entry)) {
             let message = format!(
@@ -128,12 +116,7 @@ impl Operations {
     ) -> Result<Attached, Error> {
         let terms = ground.terms(&next, std::slice::from_ref(&wanted.node))?;
         let text = from.text();
-        let change = Wanted {
-            from: &text,
-            to: &next,
-            terms: Some(&terms),
-            grow_to: None,
-        };
+        let change = Wanted { from: &text, to: &next, terms: Some(&terms), grow_to: None };
         let disk = match self.change(ground, change).await? {
             Changed::Done(disk) => disk,
             Changed::Differs(disk) => return Ok(Attached::Differs(disk)),
@@ -143,8 +126,7 @@ impl Operations {
             fenced_from: Some(self.still_fenced(ground)),
             ..Details::of(&disk)
         };
-        self.write_copy(ground, &next, vec![wanted.node.clone()], details)
-            .await?;
+        self.write_copy(ground, &next, vec![wanted.node.clone()], details).await?;
         self.tell_attached(ground, &wanted.node);
         Ok(Attached::Done(context(ground, wanted, &next)?))
     }
@@ -169,19 +151,13 @@ impl Operations {
             return Err(Error::new(Kind::Precondition, message));
         }
         let text = from.text();
-        let change = Wanted {
-            from: &text,
-            to: &next,
-            terms: None,
-            grow_to: None,
-        };
+        let change = Wanted { from: &text, to: &next, terms: None, grow_to: None };
         let disk = match self.change(ground, change).await? {
             Changed::Done(disk) => disk,
             Changed::Differs(disk) => return Ok(Attached::Differs(disk)),
         };
         nodes.push(wanted.node.clone());
-        self.write_copy(ground, &next, nodes, Details::of(&disk))
-            .await?;
+        self.write_copy(ground, &next, nodes, Details::of(&disk)).await?;
         self.tell_attached(ground, &wanted.node);
         Ok(Attached::Done(context(ground, wanted, &next)?))
     }
@@ -203,24 +179,16 @@ impl Operations {
                 if nodes.is_empty() {
                     nodes.push(wanted.node.clone());
                 }
-                let details = Details {
-                    file_system: Some(file_system(wanted)),
-                    ..Details::of(&disk)
-                };
-                self.write_copy(ground, &record, nodes.clone(), details)
-                    .await?;
+                let details =
+                    Details { file_system: Some(file_system(wanted)), ..Details::of(&disk) };
+                self.write_copy(ground, &record, nodes.clone(), details).await?;
             }
             _ => {}
         }
         let terms = ground.terms(&record, &nodes)?;
         if !terms.hold(disk.exported, &disk.nqn, &disk.allow_host) {
             let text = record.text();
-            let repair = Wanted {
-                from: &text,
-                to: &record,
-                terms: Some(&terms),
-                grow_to: None,
-            };
+            let repair = Wanted { from: &text, to: &record, terms: Some(&terms), grow_to: None };
             self.must_change(ground, repair).await?;
         }
         context(ground, wanted, &record)
@@ -269,9 +237,7 @@ impl Operations {
     fn still_fenced(&self, ground: &Ground) -> Vec<FencedFrom> {
         let view = self.cluster.view();
         let is_there = |entry: &&FencedFrom| {
-            view.attachments
-                .values()
-                .any(|va| va.version.uid == entry.attachment)
+            view.attachments.values().any(|va| va.version.uid == entry.attachment)
         };
         let fenced = ground.copy.iter().flat_map(|copy| &copy.fenced_from);
         fenced.filter(is_there).cloned().collect()
@@ -279,18 +245,11 @@ impl Operations {
 
     fn tell_attached(&self, ground: &Ground, node: &NodeName) {
         slog::info!(self.log, "volume attached"; "volume" => %ground.id, "node" => %node);
-        self.tell(
-            ground,
-            Reason::VolumeAttached,
-            format!("attached to node {node}"),
-        );
+        self.tell(ground, Reason::VolumeAttached, format!("attached to node {node}"));
     }
 
     fn tell_conflict(&self, ground: &Ground, nodes: &[NodeName]) {
-        let note = format!(
-            "volume {} is attached to {nodes:?} and wanted elsewhere",
-            ground.id
-        );
+        let note = format!("volume {} is attached to {nodes:?} and wanted elsewhere", ground.id);
         self.tell(ground, Reason::AttachmentConflict, note);
     }
 
@@ -298,11 +257,7 @@ impl Operations {
     pub(super) fn tell(&self, ground: &Ground, reason: Reason, note: String) {
         if let Some(volume) = &ground.volume {
             let about = About::Volume(volume.name.clone());
-            self.cluster.post(Notice {
-                reason,
-                about,
-                note,
-            });
+            self.cluster.post(Notice { reason, about, note });
         }
     }
 }
@@ -315,11 +270,7 @@ enum Attached {
 }
 
 fn sharing(wanted: &Publish) -> Sharing {
-    if wanted.capability.mode.is_multi_node() {
-        Sharing::Multi
-    } else {
-        Sharing::Single
-    }
+    if wanted.capability.mode.is_multi_node() { Sharing::Multi } else { Sharing::Single }
 }
 
 fn file_system(wanted: &Publish) -> String {
@@ -349,9 +300,7 @@ fn context(ground: &Ground, wanted: &Publish, record: &Record) -> Result<Publish
     let refused =
         |refused: crate::volume::Refused| Error::new(Kind::Precondition, refused.to_string());
     let host = ground.hosts.host(&wanted.node).map_err(refused)?;
-    let nqn = record
-        .nqn(&ground.backend.nqn_base, &ground.id.slot)
-        .map_err(refused)?;
+    let nqn = record.nqn(&ground.backend.nqn_base, &ground.id.slot).map_err(refused)?;
     let mut context = PublishContext::from([
         ("nqn".into(), nqn.to_string()),
         ("nvmeAddress".into(), ground.backend.nvme_address.clone()),

@@ -58,11 +58,7 @@ pub struct Reconciler {
 impl Reconciler {
     /// A reconciler that has seen nothing yet.
     pub fn new(operations: Operations) -> Self {
-        Self {
-            operations,
-            memory: Mutex::default(),
-            has_started: AtomicBool::new(false),
-        }
+        Self { operations, memory: Mutex::default(), has_started: AtomicBool::new(false) }
     }
 
     /// One pass over all boxes. A box that cannot be read is held, the others go on. An error
@@ -79,11 +75,7 @@ impl Reconciler {
         }
         let view = self.operations.cluster.view();
         let deleting = self.operations.cluster.deleting().await?;
-        let survey = Survey {
-            identity: &identity,
-            view: &view,
-            deleting: &deleting,
-        };
+        let survey = Survey { identity: &identity, view: &view, deleting: &deleting };
         let mut found: Vec<Found> = Vec::new();
         for (backend, disks) in &tables {
             found.extend(survey.volumes(backend, disks, &self.operations.backends));
@@ -105,45 +97,27 @@ impl Reconciler {
         found: &[Found],
         report: &mut PassReport,
     ) {
-        let verdicts: Vec<(&Found, Verdict)> = found
-            .iter()
-            .map(|found| (found, self.judge(found, &BTreeMap::new())))
-            .collect();
+        let verdicts: Vec<(&Found, Verdict)> =
+            found.iter().map(|found| (found, self.judge(found, &BTreeMap::new()))).collect();
         self.tell_suspects(&verdicts);
         // Whatever may not be open is closed first, on all volumes, before anything is put back.
         let closes = |action| matches!(action, Action::Restore | Action::Undo | Action::Close);
-        let open = verdicts
-            .iter()
-            .filter(|(_, verdict)| closes(verdict.action));
-        self.each(identity, open, report, |act, found, _| async move {
-            act.close(found).await
+        let open = verdicts.iter().filter(|(_, verdict)| closes(verdict.action));
+        self.each(identity, open, report, |act, found, _| async move { act.close(found).await })
+            .await;
+        let now: Vec<_> = verdicts.iter().filter(|(_, v)| is_direct(v.action)).collect();
+        let waits = verdicts.iter().filter_map(|(_, verdict)| match verdict.action {
+            Action::Wait(time) => Some(time),
+            Action::Hold => Some(self.hold_poll()),
+            _ => None,
+        });
+        report.again_in = waits.chain(report.again_in).min();
+        self.each(identity, now.into_iter(), report, |act, found, verdict| async move {
+            act.carry_out(found, verdict).await
         })
         .await;
-        let now: Vec<_> = verdicts
-            .iter()
-            .filter(|(_, v)| is_direct(v.action))
-            .collect();
-        let waits = verdicts
-            .iter()
-            .filter_map(|(_, verdict)| match verdict.action {
-                Action::Wait(time) => Some(time),
-                Action::Hold => Some(self.hold_poll()),
-                _ => None,
-            });
-        report.again_in = waits.chain(report.again_in).min();
-        self.each(
-            identity,
-            now.into_iter(),
-            report,
-            |act, found, verdict| async move { act.carry_out(found, verdict).await },
-        )
-        .await;
-        self.fence_the_quiet(identity, tables, &verdicts, report)
-            .await;
-        let held = verdicts
-            .iter()
-            .filter(|(_, v)| v.action == Action::Hold)
-            .count();
+        self.fence_the_quiet(identity, tables, &verdicts, report).await;
+        let held = verdicts.iter().filter(|(_, v)| v.action == Action::Hold).count();
         self.operations.observer.happened(Happened::Held(held));
     }
 
@@ -157,35 +131,23 @@ impl Reconciler {
         report: &mut PassReport,
     ) {
         let unread = |verdict: &Verdict| matches!(verdict.action, Action::ReadIo(_));
-        let candidates: Vec<&Found> = verdicts
-            .iter()
-            .filter(|(_, v)| unread(v))
-            .map(|(found, _)| *found)
-            .collect();
+        let candidates: Vec<&Found> =
+            verdicts.iter().filter(|(_, v)| unread(v)).map(|(found, _)| *found).collect();
         if candidates.is_empty() {
             return;
         }
         self.operations.observer.happened(Happened::GraceUsed);
-        let suspects: Vec<&NodeName> = candidates
-            .iter()
-            .flat_map(|found| found.holders.iter())
-            .collect();
+        let suspects: Vec<&NodeName> =
+            candidates.iter().flat_map(|found| found.holders.iter()).collect();
         let everything: Vec<&Found> = verdicts.iter().map(|(found, _)| *found).collect();
         let io = self.read_io(tables, &everything, &suspects).await;
-        let judged: Vec<(&Found, Verdict)> = candidates
-            .iter()
-            .map(|found| (*found, self.judge(found, &io)))
-            .collect();
-        let allowed: Vec<_> = judged
-            .iter()
-            .filter(|(found, v)| !self.is_storm(found, v, report))
-            .collect();
-        self.each(
-            identity,
-            allowed.into_iter(),
-            report,
-            |act, found, verdict| async move { act.carry_out(found, verdict).await },
-        )
+        let judged: Vec<(&Found, Verdict)> =
+            candidates.iter().map(|found| (*found, self.judge(found, &io))).collect();
+        let allowed: Vec<_> =
+            judged.iter().filter(|(found, v)| !self.is_storm(found, v, report)).collect();
+        self.each(identity, allowed.into_iter(), report, |act, found, verdict| async move {
+            act.carry_out(found, verdict).await
+        })
         .await;
     }
 
@@ -196,10 +158,8 @@ impl Reconciler {
         }
         let limits = self.operations.limits.borrow().storm;
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let holds = found
-            .holders
-            .iter()
-            .filter_map(|node| memory.storm.hold(node, limits, Instant::now()));
+        let holds =
+            found.holders.iter().filter_map(|node| memory.storm.hold(node, limits, Instant::now()));
         let Some(hold) = holds.max() else {
             return false;
         };
@@ -218,10 +178,7 @@ impl Reconciler {
 
     fn judge(&self, found: &Found, io: &BTreeMap<NodeName, Io>) -> Verdict {
         let limits = self.operations.limits.borrow();
-        let rules = Rules {
-            grace: limits.grace,
-            orphan_grace: limits.orphan_grace,
-        };
+        let rules = Rules { grace: limits.grace, orphan_grace: limits.orphan_grace };
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let facts: Facts<'_> = found.facts(&memory, io, Instant::now());
         verdict(&facts, rules)
@@ -245,14 +202,8 @@ impl Reconciler {
                 tokio::time::sleep(APART).await;
             }
             let jobs = volumes.iter().map(|found| counters(tables, &found.id));
-            let row: Vec<_> = futures::stream::iter(jobs)
-                .buffered(ABREAST)
-                .collect()
-                .await;
-            reads
-                .iter_mut()
-                .zip(row)
-                .for_each(|(reads, counters)| reads.push(counters));
+            let row: Vec<_> = futures::stream::iter(jobs).buffered(ABREAST).collect().await;
+            reads.iter_mut().zip(row).for_each(|(reads, counters)| reads.push(counters));
         }
         for (found, reads) in volumes.iter().zip(reads) {
             for holder in &found.holders {
@@ -283,20 +234,11 @@ impl Reconciler {
         R: Future<Output = Result<act::Done, Error>>,
     {
         let jobs = volumes.map(|(found, verdict)| {
-            let job = act(
-                act::Act {
-                    operations: &self.operations,
-                    identity,
-                },
-                found,
-                verdict,
-            );
+            let job = act(act::Act { operations: &self.operations, identity }, found, verdict);
             async move { (found.id.clone(), verdict, job.await) }
         });
-        let outcomes: Vec<_> = futures::stream::iter(jobs)
-            .buffer_unordered(ABREAST)
-            .collect()
-            .await;
+        let outcomes: Vec<_> =
+            futures::stream::iter(jobs).buffer_unordered(ABREAST).collect().await;
         for (id, verdict, outcome) in outcomes {
             self.count(&id, verdict, outcome, report);
         }
@@ -311,14 +253,12 @@ impl Reconciler {
     ) {
         let log = &self.operations.log;
         match outcome {
-            Ok(act::Done::Nothing) => return,
+            Ok(act::Done::Nothing) => {}
             Ok(act::Done::Reported(word)) => *report.done.entry(word).or_default() += 1,
             Ok(act::Done::Changed(word)) => {
                 slog::info!(log, "volume reconciled"; "volume" => %id, "action" => word,
                     "reason" => verdict.reason);
-                self.operations
-                    .observer
-                    .happened(Happened::Reconciled(word));
+                self.operations.observer.happened(Happened::Reconciled(word));
                 *report.done.entry(word).or_default() += 1;
                 report.again_in = report.again_in.into_iter().chain([SOON]).min();
             }
@@ -336,14 +276,9 @@ impl Reconciler {
         let mut nodes: Vec<&NodeName> = suspect.flat_map(|(found, _)| &found.not_ready).collect();
         nodes.sort();
         nodes.dedup();
-        self.operations
-            .observer
-            .happened(Happened::SuspectNodes(nodes.len()));
+        self.operations.observer.happened(Happened::SuspectNodes(nodes.len()));
         for node in nodes {
-            let count = verdicts
-                .iter()
-                .filter(|(found, _)| found.holders.contains(node))
-                .count();
+            let count = verdicts.iter().filter(|(found, _)| found.holders.contains(node)).count();
             self.operations.cluster.post(Notice {
                 reason: Reason::NodeSuspect,
                 about: About::Node(node.clone()),
@@ -359,16 +294,8 @@ impl Reconciler {
         if !report.blind.is_empty() || self.has_started.swap(true, Ordering::Relaxed) {
             return;
         }
-        let did: Vec<String> = report
-            .done
-            .iter()
-            .map(|(word, n)| format!("{n} {word}"))
-            .collect();
-        let did = if did.is_empty() {
-            "nothing was stale".to_owned()
-        } else {
-            did.join(", ")
-        };
+        let did: Vec<String> = report.done.iter().map(|(word, n)| format!("{n} {word}")).collect();
+        let did = if did.is_empty() { "nothing was stale".to_owned() } else { did.join(", ") };
         self.operations.cluster.post(Notice {
             reason: Reason::StartupReconciliation,
             about: About::Driver,
@@ -386,19 +313,9 @@ fn is_direct(action: Action) -> bool {
 }
 
 async fn counters(tables: &[(Backend, Vec<Disk>)], id: &VolumeId) -> Option<Counters> {
-    let (backend, _) = tables
-        .iter()
-        .find(|(backend, _)| backend.name == id.backend)?;
-    let reply = backend
-        .rds
-        .execute(Command::Show(id.slot.clone()), None)
-        .await
-        .ok()?;
-    reply
-        .disks
-        .into_iter()
-        .find(|disk| disk.slot == id.slot.as_str())?
-        .counters
+    let (backend, _) = tables.iter().find(|(backend, _)| backend.name == id.backend)?;
+    let reply = backend.rds.execute(Command::Show(id.slot.clone()), None).await.ok()?;
+    reply.disks.into_iter().find(|disk| disk.slot == id.slot.as_str())?.counters
 }
 
 /// Reads that all stand still prove something; one that is missing proves nothing.
@@ -409,11 +326,7 @@ fn movement(reads: &[Option<Counters>]) -> Io {
     let moved = |pair: &[Counters]| {
         pair[1].writes != pair[0].writes || pair[1].reads != pair[0].reads || pair[1].in_flight > 0
     };
-    if reads.windows(2).any(moved) {
-        Io::Moving
-    } else {
-        Io::Still
-    }
+    if reads.windows(2).any(moved) { Io::Moving } else { Io::Still }
 }
 
 fn worse(a: Io, b: Io) -> Io {
@@ -432,29 +345,11 @@ mod test {
 
     #[test]
     fn counters_move_when_anything_ended_or_is_under_way() {
-        let at = |writes, reads, in_flight| {
-            Some(Counters {
-                writes,
-                reads,
-                in_flight,
-            })
-        };
-        assert_eq!(
-            movement(&[at(1, 1, 0), at(1, 1, 0), at(1, 1, 0)]),
-            Io::Still
-        );
-        assert_eq!(
-            movement(&[at(1, 1, 0), at(1, 1, 0), at(2, 1, 0)]),
-            Io::Moving
-        );
-        assert_eq!(
-            movement(&[at(1, 1, 0), at(1, 2, 0), at(1, 2, 0)]),
-            Io::Moving
-        );
-        assert_eq!(
-            movement(&[at(1, 1, 0), at(1, 1, 0), at(1, 1, 1)]),
-            Io::Moving
-        );
+        let at = |writes, reads, in_flight| Some(Counters { writes, reads, in_flight });
+        assert_eq!(movement(&[at(1, 1, 0), at(1, 1, 0), at(1, 1, 0)]), Io::Still);
+        assert_eq!(movement(&[at(1, 1, 0), at(1, 1, 0), at(2, 1, 0)]), Io::Moving);
+        assert_eq!(movement(&[at(1, 1, 0), at(1, 2, 0), at(1, 2, 0)]), Io::Moving);
+        assert_eq!(movement(&[at(1, 1, 0), at(1, 1, 0), at(1, 1, 1)]), Io::Moving);
         assert_eq!(movement(&[at(1, 1, 0), None, at(1, 1, 0)]), Io::Untold);
     }
 }

@@ -26,10 +26,7 @@ impl Operations {
         let mut ground = self.ground(id).await?;
         let leaving = node.as_ref().map(|node| ground.tag(node));
         // A guess from the copy makes one exec enough where the volume is held as the copy says.
-        let guess = ground
-            .copied
-            .clone()
-            .filter(|record| record.state == State::Attached);
+        let guess = ground.copied.clone().filter(|record| record.state == State::Attached);
         let mut judged = guess.map(|record| (record, None));
         for _ in 0..ROUNDS {
             let (record, disk) = match judged.take() {
@@ -72,10 +69,7 @@ impl Operations {
         let view = self.cluster.view();
         let nodes = ground.names(&record.nodes, view.nodes.keys());
         let is_ready = |tag: NodeTag| {
-            let mut named = view
-                .nodes
-                .values()
-                .filter(|node| ground.tag(&node.name) == tag);
+            let mut named = view.nodes.values().filter(|node| ground.tag(&node.name) == tag);
             named.any(|node| node.ready && !node.out_of_service)
         };
         let answer = judge(&record, leaving, is_ready);
@@ -118,23 +112,13 @@ impl Operations {
         let next = record.detach();
         let terms = ground.terms(&next, &[])?;
         let from = record.text();
-        let wanted = Wanted {
-            from: &from,
-            to: &next,
-            terms: Some(&terms),
-            grow_to: None,
-        };
+        let wanted = Wanted { from: &from, to: &next, terms: Some(&terms), grow_to: None };
         let Changed::Done(disk) = self.change(ground, wanted).await? else {
             return Ok(Left::Look);
         };
-        self.write_copy(ground, &next, Vec::new(), Details::of(&disk))
-            .await?;
+        self.write_copy(ground, &next, Vec::new(), Details::of(&disk)).await?;
         slog::info!(self.log, "volume detached"; "volume" => %ground.id, "nodes" => ?nodes);
-        self.tell(
-            ground,
-            Reason::VolumeDetached,
-            format!("detached from {nodes:?}"),
-        );
+        self.tell(ground, Reason::VolumeDetached, format!("detached from {nodes:?}"));
         Ok(Left::Done)
     }
 
@@ -147,22 +131,12 @@ impl Operations {
     ) -> Result<Left, Error> {
         let next = record.leave(node);
         let from = record.text();
-        let wanted = Wanted {
-            from: &from,
-            to: &next,
-            terms: None,
-            grow_to: None,
-        };
+        let wanted = Wanted { from: &from, to: &next, terms: None, grow_to: None };
         let Changed::Done(disk) = self.change(ground, wanted).await? else {
             return Ok(Left::Look);
         };
-        let stay = nodes
-            .iter()
-            .filter(|name| ground.tag(name) != node)
-            .cloned()
-            .collect();
-        self.write_copy(ground, &next, stay, Details::of(&disk))
-            .await?;
+        let stay = nodes.iter().filter(|name| ground.tag(name) != node).cloned().collect();
+        self.write_copy(ground, &next, stay, Details::of(&disk)).await?;
         Ok(Left::Done)
     }
 
@@ -179,12 +153,7 @@ impl Operations {
         }
         let terms = ground.terms(record, &[])?;
         let text = record.text();
-        let wanted = Wanted {
-            from: &text,
-            to: record,
-            terms: Some(&terms),
-            grow_to: None,
-        };
+        let wanted = Wanted { from: &text, to: record, terms: Some(&terms), grow_to: None };
         self.must_change(ground, wanted).await.map(|_| ())
     }
 }

@@ -39,10 +39,7 @@ pub fn read(output: &ExecOutput, tag: &str) -> Result<Reply, String> {
     if !ended {
         return Err(complaint(output));
     }
-    reply.system = version.map(|version| System {
-        version,
-        uptime: uptime.unwrap_or_default(),
-    });
+    reply.system = version.map(|version| System { version, uptime: uptime.unwrap_or_default() });
     Ok(reply)
 }
 
@@ -56,13 +53,8 @@ fn complaint(output: &ExecOutput) -> String {
         .map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned())
         .into_iter()
         .find(|text| !text.is_empty());
-    let status = output
-        .exit_status
-        .map_or("no exit status".into(), |s| format!("exit {s}"));
-    format!(
-        "{} ({status})",
-        said.map_or("nothing was printed".into(), |text| shorten(&text))
-    )
+    let status = output.exit_status.map_or("no exit status".into(), |s| format!("exit {s}"));
+    format!("{} ({status})", said.map_or("nothing was printed".into(), |text| shorten(&text)))
 }
 
 fn shorten(text: &str) -> String {
@@ -80,11 +72,7 @@ fn disks(json: &str) -> Result<Vec<Disk>, String> {
         return Err(format!("rows are no array: {}", shorten(json)));
     };
     rows.iter()
-        .map(|row| {
-            row.as_object()
-                .map(disk)
-                .ok_or_else(|| shorten(&row.to_string()))
-        })
+        .map(|row| row.as_object().map(disk).ok_or_else(|| shorten(&row.to_string())))
         .collect::<Result<_, _>>()
         .map_err(|row| format!("a row is no map: {row}"))
 }
@@ -94,9 +82,7 @@ fn disk(row: &Map<String, Value>) -> Disk {
     Disk {
         slot: text("slot"),
         comment: text("comment"),
-        image: row
-            .get("file-path")
-            .and_then(|path| ImagePath::parse(&self::text(path)).ok()),
+        image: row.get("file-path").and_then(|path| ImagePath::parse(&self::text(path)).ok()),
         bytes: integer(row, "size").or_else(|| integer(row, "file-size")),
         free: integer(row, "free"),
         mount_point: row.get("mount-point").map(self::text),
@@ -141,11 +127,7 @@ fn integer(row: &Map<String, Value>, key: &str) -> Option<u64> {
             let float = number.as_f64()?;
             // Without json.no-string-conversion numeric strings come as 1234.000000.
             let exact = float.fract() == 0.0 && (0.0..9e15).contains(&float);
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "checked"
-            )]
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
             exact.then_some(float as u64)
         }),
         Value::String(text) => {
@@ -179,9 +161,7 @@ fn duration(text: &str) -> Option<Duration> {
     }
     if let [hours, minutes] = clock[..] {
         let rest: u64 = digits.parse().ok()?;
-        let clock = hours
-            .checked_mul(3_600)?
-            .checked_add(minutes.checked_mul(60)?)?;
+        let clock = hours.checked_mul(3_600)?.checked_add(minutes.checked_mul(60)?)?;
         seconds = seconds.checked_add(clock)?.checked_add(rest)?;
     } else if !clock.is_empty() || !digits.is_empty() {
         return None;
@@ -196,24 +176,15 @@ mod test {
     use super::*;
 
     fn output(stdout: &str) -> ExecOutput {
-        ExecOutput {
-            stdout: stdout.as_bytes().to_vec(),
-            ..ExecOutput::default()
-        }
+        ExecOutput { stdout: stdout.as_bytes().to_vec(), ..ExecOutput::default() }
     }
 
     #[test]
     fn the_sentinel_decides_and_not_the_exit_status() {
         for exit_status in [None, Some(0), Some(1)] {
-            let ended = ExecOutput {
-                exit_status,
-                ..output("t disks []\r\nt end\r\n")
-            };
+            let ended = ExecOutput { exit_status, ..output("t disks []\r\nt end\r\n") };
             assert_eq!(read(&ended, "t"), Ok(Reply::default()));
-            let broken = ExecOutput {
-                exit_status,
-                ..output("t disks []\r\nno such item\r\n")
-            };
+            let broken = ExecOutput { exit_status, ..output("t disks []\r\nno such item\r\n") };
             let said = read(&broken, "t").unwrap_err();
             assert!(said.contains("no such item"), "{said}");
         }
@@ -237,11 +208,7 @@ mod test {
             let reply = read(&output(&format!("t disks [{form}]  \r\nt end\r\n")), "t").unwrap();
             let disk = &reply.disks[0];
             assert_eq!(disk.bytes, Some(1 << 30), "{form}");
-            assert_eq!(
-                (disk.exported, disk.port),
-                (Some(true), Some(4420)),
-                "{form}"
-            );
+            assert_eq!((disk.exported, disk.port), (Some(true), Some(4420)), "{form}");
             assert_eq!(disk.counters, None);
         }
     }
@@ -250,10 +217,7 @@ mod test {
     fn a_rounded_size_and_an_unsaid_export_are_no_facts() {
         let row = r#"t disks [{"slot":"a","file-size":"1024.0GiB"}]"#;
         let reply = read(&output(&format!("{row}\nt end")), "t").unwrap();
-        assert_eq!(
-            (reply.disks[0].bytes, reply.disks[0].exported),
-            (None, None)
-        );
+        assert_eq!((reply.disks[0].bytes, reply.disks[0].exported), (None, None));
     }
 
     #[test]
@@ -261,10 +225,7 @@ mod test {
         for path in ["/pool/v/a.img", "pool/v/a.img"] {
             let row = format!(r#"t disks [{{"slot":"a","file-path":"{path}"}}]"#);
             let reply = read(&output(&format!("{row}\nt end")), "t").unwrap();
-            assert_eq!(
-                reply.disks[0].image.as_ref().unwrap().as_str(),
-                "pool/v/a.img"
-            );
+            assert_eq!(reply.disks[0].image.as_ref().unwrap().as_str(), "pool/v/a.img");
         }
     }
 
@@ -272,16 +233,9 @@ mod test {
     fn counters_need_what_has_ended_and_what_has_not() {
         let row = r#"t disks [{"slot":"a","write-ops":7,"in-flight-ops":0}]"#;
         let reply = read(&output(&format!("{row}\nt end")), "t").unwrap();
-        let counters = Counters {
-            writes: 7,
-            reads: 0,
-            in_flight: 0,
-        };
+        let counters = Counters { writes: 7, reads: 0, in_flight: 0 };
         assert_eq!(reply.disks[0].counters, Some(counters));
-        let reply = read(
-            &output("t disks [{\"slot\":\"a\",\"write-ops\":7}]\nt end"),
-            "t",
-        );
+        let reply = read(&output("t disks [{\"slot\":\"a\",\"write-ops\":7}]\nt end"), "t");
         assert_eq!(reply.unwrap().disks[0].counters, None);
     }
 

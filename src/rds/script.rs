@@ -26,10 +26,7 @@ pub fn line(command: &Command, tag: &str) -> String {
     let guarded = if act.is_empty() {
         String::new()
     } else {
-        format!(
-            ":onerror csiError in={{ {act} }} do={{ {} }}; ",
-            say(tag, "error", "$csiError")
-        )
+        format!(":onerror csiError in={{ {act} }} do={{ {} }}; ", say(tag, "error", "$csiError"))
     };
     let shown: Vec<String> = show(command, tag);
     format!("{guarded}{}; :put \"{tag} end\"", shown.join("; "))
@@ -46,12 +43,7 @@ fn act(command: &Command) -> String {
             "{}; :if ([:len $csiItem]=1) do={{ /disk/set $csiItem nvme-tcp-export=no }}",
             judged(slot, expect)
         ),
-        Command::Delete {
-            slot,
-            expect,
-            deleting,
-            image,
-        } => format!(
+        Command::Delete { slot, expect, deleting, image } => format!(
             "{}; :if ([:len $csiItem]=1) do={{ /disk/set $csiItem nvme-tcp-export=no; \
              /disk/set $csiItem comment={}; /disk/remove $csiItem; {} }}",
             judged(slot, expect),
@@ -67,10 +59,7 @@ fn show(command: &Command, tag: &str) -> Vec<String> {
     match command {
         Command::Poll => system(tag),
         Command::Table => {
-            let query = format!(
-                "/disk/print detail as-value proplist={}",
-                quote(TABLE_PROPERTIES)
-            );
+            let query = format!("/disk/print detail as-value proplist={}", quote(TABLE_PROPERTIES));
             let mut shown = system(tag);
             shown.push(disks(tag, &format!("{query} where type=file")));
             shown
@@ -144,10 +133,7 @@ fn properties(export: &Export) -> String {
 /// Binds the item if its comment still is what was judged.
 fn judged(slot: &Slot, expect: &str) -> String {
     let slot = quote(slot.as_str());
-    format!(
-        ":local csiItem [/disk/find where slot={slot} and comment={}]",
-        quote(expect)
-    )
+    format!(":local csiItem [/disk/find where slot={slot} and comment={}]", quote(expect))
 }
 
 /// Removes an image unless a disk refers to it. `/disk` prints paths with a leading slash, `/file`
@@ -173,13 +159,7 @@ fn system(tag: &str) -> Vec<String> {
 }
 
 fn disk(tag: &str, slot: &Slot) -> String {
-    disks(
-        tag,
-        &format!(
-            "/disk/print detail as-value where slot={}",
-            quote(slot.as_str())
-        ),
-    )
+    disks(tag, &format!("/disk/print detail as-value where slot={}", quote(slot.as_str())))
 }
 
 fn disks(tag: &str, query: &str) -> String {

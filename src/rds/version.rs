@@ -23,13 +23,7 @@ mod test {
         for old in ["7.20.8 (long-term)", "7.17", "6.49.18 (stable)"] {
             assert!(!has_settable_nqn(old), "{old}");
         }
-        for new in [
-            "7.21",
-            "7.24.4 (stable)",
-            "7.26beta4 (testing)",
-            "8.0",
-            "whatever",
-        ] {
+        for new in ["7.21", "7.24.4 (stable)", "7.26beta4 (testing)", "8.0", "whatever"] {
             assert!(has_settable_nqn(new), "{new}");
         }
     }

@@ -30,12 +30,7 @@ impl Turns {
     /// Takes the turn of `volume`, or `None` while somebody else has it.
     pub fn take(&self, volume: &VolumeId) -> Option<Turn> {
         let taken = self.lock().insert(volume.clone());
-        taken.then(|| Turn {
-            held: Arc::new(Held {
-                volume: volume.clone(),
-                turns: self.clone(),
-            }),
-        })
+        taken.then(|| Turn { held: Arc::new(Held { volume: volume.clone(), turns: self.clone() }) })
     }
 
     /// How many volumes are being changed now.

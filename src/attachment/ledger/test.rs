@@ -18,31 +18,18 @@ fn record() -> Record {
 fn any_record() -> impl Strategy<Value = Record> {
     let tag = |bytes| proptest::collection::vec(any::<u8>(), bytes);
     let nodes = proptest::collection::vec(tag(5), 0..=HOLDERS_MAX);
-    (
-        tag(6),
-        0..4usize,
-        nodes,
-        0..2usize,
-        any::<u64>(),
-        tag(6),
-        any::<u64>(),
-        0..3usize,
+    (tag(6), 0..4usize, nodes, 0..2usize, any::<u64>(), tag(6), any::<u64>(), 0..3usize).prop_map(
+        |(cluster, state, nodes, sharing, generation, nonce, revision, formatted)| Record {
+            cluster: Tag(cluster.try_into().unwrap()),
+            state: State::ALL[state],
+            nodes: nodes.into_iter().map(|node| Tag(node.try_into().unwrap())).collect(),
+            sharing: Sharing::ALL[sharing],
+            generation,
+            nonce: Tag(nonce.try_into().unwrap()),
+            revision,
+            formatted: Formatted::ALL[formatted],
+        },
     )
-        .prop_map(
-            |(cluster, state, nodes, sharing, generation, nonce, revision, formatted)| Record {
-                cluster: Tag(cluster.try_into().unwrap()),
-                state: State::ALL[state],
-                nodes: nodes
-                    .into_iter()
-                    .map(|node| Tag(node.try_into().unwrap()))
-                    .collect(),
-                sharing: Sharing::ALL[sharing],
-                generation,
-                nonce: Tag(nonce.try_into().unwrap()),
-                revision,
-                formatted: Formatted::ALL[formatted],
-            },
-        )
 }
 
 proptest! {
@@ -81,10 +68,7 @@ fn a_comment_of_somebody_else_is_absent_and_not_damaged() {
         assert_eq!(Record::parse(comment), Err(Unreadable::Absent), "{comment}");
     }
     let truncated = &record().text()[..60];
-    assert!(matches!(
-        Record::parse(truncated),
-        Err(Unreadable::Damaged(_))
-    ));
+    assert!(matches!(Record::parse(truncated), Err(Unreadable::Damaged(_))));
 }
 
 #[test]
@@ -104,29 +88,19 @@ fn generation_and_revision_never_fall() {
         assert_eq!(after.revision, before.revision + 1);
         assert!(after.generation >= before.generation);
     }
-    assert_eq!(
-        before.fence(99, nonce).generation,
-        100,
-        "above what the copy has seen"
-    );
+    assert_eq!(before.fence(99, nonce).generation, 100, "above what the copy has seen");
 }
 
 #[test]
 fn a_volume_that_somebody_held_is_not_formatted_again() {
     assert_eq!(record().detach().formatted, Formatted::Maybe);
     assert_eq!(record().fence(0, Nonce::ZERO).formatted, Formatted::Maybe);
-    assert_eq!(
-        Record::created(record().cluster).delete().formatted,
-        Formatted::Never
-    );
+    assert_eq!(Record::created(record().cluster).delete().formatted, Formatted::Never);
 }
 
 #[test]
 fn the_nqn_names_generation_and_nonce() {
     let slot = Slot::parse("pvc-1").unwrap();
     let nqn = record().nqn("nqn.2000-02.com.mikrotik", &slot).unwrap();
-    assert_eq!(
-        nqn.as_str(),
-        format!("nqn.2000-02.com.mikrotik:pvc-1.g12-{}", record().nonce)
-    );
+    assert_eq!(nqn.as_str(), format!("nqn.2000-02.com.mikrotik:pvc-1.g12-{}", record().nonce));
 }

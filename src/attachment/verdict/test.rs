@@ -4,10 +4,8 @@ use super::*;
 use crate::attachment::ledger::{ClusterTag, NodeTag, Nonce};
 
 const SECOND: Duration = Duration::from_secs(1);
-const RULES: Rules = Rules {
-    grace: Duration::from_secs(30),
-    orphan_grace: Duration::from_secs(3600),
-};
+const RULES: Rules =
+    Rules { grace: Duration::from_secs(30), orphan_grace: Duration::from_secs(3600) };
 
 fn tag(name: &str) -> NodeTag {
     NodeTag::of("c", &NodeName::parse(name).unwrap())
@@ -32,10 +30,7 @@ fn holder() -> Holder {
 }
 
 fn gone(seconds: u32) -> Holder {
-    Holder {
-        presence: Presence::Gone(SECOND * seconds),
-        ..holder()
-    }
+    Holder { presence: Presence::Gone(SECOND * seconds), ..holder() }
 }
 
 fn disk(record: &Record) -> DiskFacts<'_> {
@@ -64,43 +59,18 @@ fn action(facts: &Facts<'_>) -> Action {
 #[test]
 fn nodes_that_are_gone() {
     let held = held();
-    let still = |seconds| Holder {
-        io: Io::Still,
-        ..gone(seconds)
-    };
+    let still = |seconds| Holder { io: Io::Still, ..gone(seconds) };
     let table = [
         (holder(), Action::Nothing),
-        (
-            Holder {
-                presence: Presence::NotReady,
-                ..holder()
-            },
-            Action::Suspect,
-        ),
+        (Holder { presence: Presence::NotReady, ..holder() }, Action::Suspect),
         (gone(10), Action::Wait(SECOND * 20)),
         (gone(30), Action::ReadIo(FenceCause::NodeGone)),
         (still(30), Action::Fence(FenceCause::NodeGone)),
-        (
-            Holder {
-                io: Io::Untold,
-                ..gone(30)
-            },
-            Action::Fence(FenceCause::NodeGone),
-        ),
-        (
-            Holder {
-                io: Io::Moving,
-                ..gone(30)
-            },
-            Action::Hold,
-        ),
+        (Holder { io: Io::Untold, ..gone(30) }, Action::Fence(FenceCause::NodeGone)),
+        (Holder { io: Io::Moving, ..gone(30) }, Action::Hold),
     ];
     for (holder, expected) in table {
-        assert_eq!(
-            action(&facts(&held, std::slice::from_ref(&holder))),
-            expected,
-            "{holder:?}"
-        );
+        assert_eq!(action(&facts(&held, std::slice::from_ref(&holder))), expected, "{holder:?}");
     }
 }
 
@@ -108,37 +78,19 @@ fn nodes_that_are_gone() {
 fn the_taint_out_of_service_is_an_order_that_nothing_delays() {
     let held = held();
     for presence in [Presence::Ready, Presence::NotReady, Presence::Gone(SECOND)] {
-        let holder = Holder {
-            presence,
-            out_of_service: true,
-            io: Io::Moving,
-            ..holder()
-        };
-        assert_eq!(
-            action(&facts(&held, &[holder])),
-            Action::Fence(FenceCause::OutOfService)
-        );
+        let holder = Holder { presence, out_of_service: true, io: Io::Moving, ..holder() };
+        assert_eq!(action(&facts(&held, &[holder])), Action::Fence(FenceCause::OutOfService));
     }
 }
 
 #[test]
 fn an_attachment_that_nobody_wants_any_more_is_fenced_after_the_grace() {
     let held = held();
-    let without = |since, io| Holder {
-        attachment: AttachmentFacts::Absent(since),
-        io,
-        ..holder()
-    };
+    let without = |since, io| Holder { attachment: AttachmentFacts::Absent(since), io, ..holder() };
     let table = [
         (without(SECOND * 29, Io::Unread), Action::Wait(SECOND)),
-        (
-            without(SECOND * 30, Io::Unread),
-            Action::ReadIo(FenceCause::AttachmentGone),
-        ),
-        (
-            without(SECOND * 30, Io::Still),
-            Action::Fence(FenceCause::AttachmentGone),
-        ),
+        (without(SECOND * 30, Io::Unread), Action::ReadIo(FenceCause::AttachmentGone)),
+        (without(SECOND * 30, Io::Still), Action::Fence(FenceCause::AttachmentGone)),
         (without(SECOND * 30, Io::Moving), Action::Hold),
     ];
     for (holder, expected) in table {
@@ -150,13 +102,7 @@ fn an_attachment_that_nobody_wants_any_more_is_fenced_after_the_grace() {
 fn an_export_that_should_be_there_is_put_back_even_for_a_suspect_node() {
     let held = held();
     for presence in [Presence::Ready, Presence::NotReady] {
-        let mut facts = facts(
-            &held,
-            &[Holder {
-                presence,
-                ..holder()
-            }],
-        );
+        let mut facts = facts(&held, &[Holder { presence, ..holder() }]);
         facts.disk.as_mut().unwrap().as_recorded = false;
         assert_eq!(action(&facts), Action::Repair);
     }
@@ -172,10 +118,7 @@ fn a_box_that_went_back_in_time() {
     let mut rolled = facts(&held, &[holder()]);
     rolled.copy = CopyFacts::Present(&detached);
     assert_eq!(action(&rolled), Action::Restore);
-    let other = Record {
-        nonce: Nonce::random(),
-        ..held.clone()
-    };
+    let other = Record { nonce: Nonce::random(), ..held.clone() };
     let mut differs = facts(&held, &[holder()]);
     differs.copy = CopyFacts::Present(&other);
     assert_eq!(action(&differs), Action::Restore);
@@ -197,29 +140,16 @@ fn unfinished_writes() {
     let before = created();
     let held = before.attach(tag("n1"), Sharing::Single, 0, Nonce::random());
     let after = held.detach();
-    let ahead = |record, copy, holders: &[Holder]| {
-        action(&Facts {
-            copy,
-            ..facts(record, holders)
-        })
-    };
+    let ahead =
+        |record, copy, holders: &[Holder]| action(&Facts { copy, ..facts(record, holders) });
     let wanted = [holder()];
-    let unwanted = [Holder {
-        attachment: AttachmentFacts::Absent(SECOND),
-        ..holder()
-    }];
+    let unwanted = [Holder { attachment: AttachmentFacts::Absent(SECOND), ..holder() }];
     let copy = CopyFacts::Present(&before);
     assert_eq!(ahead(&held, copy, &wanted), Action::FollowRecord);
     assert_eq!(ahead(&held, copy, &unwanted), Action::Undo);
-    assert_eq!(
-        ahead(&held, CopyFacts::Absent, &wanted),
-        Action::FollowRecord
-    );
+    assert_eq!(ahead(&held, CopyFacts::Absent, &wanted), Action::FollowRecord);
     assert_eq!(ahead(&held, CopyFacts::Absent, &unwanted), Action::Report);
-    assert_eq!(
-        ahead(&after, CopyFacts::Present(&held), &[]),
-        Action::FollowRecord
-    );
+    assert_eq!(ahead(&after, CopyFacts::Present(&held), &[]), Action::FollowRecord);
 }
 
 #[test]
@@ -231,15 +161,8 @@ fn what_no_pv_names_is_never_exported() {
         copy: CopyFacts::Absent,
         ..facts(record, &[])
     };
-    assert_eq!(
-        action(&unclaimed(&held, SECOND)),
-        Action::Fence(FenceCause::NoVolume)
-    );
-    assert_eq!(
-        action(&unclaimed(&detached, SECOND)),
-        Action::Nothing,
-        "may be just being made"
-    );
+    assert_eq!(action(&unclaimed(&held, SECOND)), Action::Fence(FenceCause::NoVolume));
+    assert_eq!(action(&unclaimed(&detached, SECOND)), Action::Nothing, "may be just being made");
     assert_eq!(action(&unclaimed(&detached, SECOND * 3600)), Action::Report);
     let mut exported = unclaimed(&detached, SECOND);
     exported.disk.as_mut().unwrap().exported = Some(true);
@@ -269,33 +192,17 @@ fn what_is_not_ours_is_left_alone() {
 fn a_fence_is_finished() {
     let fenced = held().fence(0, Nonce::random());
     assert_eq!(action(&facts(&fenced, &[gone(1)])), Action::Release);
-    assert_eq!(
-        action(&facts(&fenced, &[holder()])),
-        Action::Nothing,
-        "Kubernetes releases"
-    );
+    assert_eq!(action(&facts(&fenced, &[holder()])), Action::Nothing, "Kubernetes releases");
     let mut open = facts(&fenced, &[gone(1)]);
     open.disk.as_mut().unwrap().exported = None;
-    assert_eq!(
-        action(&open),
-        Action::Close,
-        "what the box did not say is not closed"
-    );
+    assert_eq!(action(&open), Action::Close, "what the box did not say is not closed");
 }
 
 #[test]
 fn of_two_holders_a_healthy_one_protects_the_other() {
-    let both = created()
-        .attach(tag("n1"), Sharing::Multi, 0, Nonce::random())
-        .join(tag("n2"));
-    let still = Holder {
-        io: Io::Still,
-        ..gone(60)
-    };
-    assert_eq!(
-        action(&facts(&both, &[still.clone(), holder()])),
-        Action::Hold
-    );
+    let both = created().attach(tag("n1"), Sharing::Multi, 0, Nonce::random()).join(tag("n2"));
+    let still = Holder { io: Io::Still, ..gone(60) };
+    assert_eq!(action(&facts(&both, &[still.clone(), holder()])), Action::Hold);
     let fence = Action::Fence(FenceCause::NodeGone);
     assert_eq!(action(&facts(&both, &[still.clone(), still])), fence);
 }

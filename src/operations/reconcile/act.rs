@@ -30,21 +30,14 @@ pub(super) struct Act<'a> {
 impl Act<'_> {
     /// Closes an export, if the comment still is what was judged.
     pub async fn close(self, found: &Found) -> Result<Done, Error> {
-        let Some(disk) = found
-            .disk
-            .as_ref()
-            .filter(|disk| disk.exported != Some(false))
-        else {
+        let Some(disk) = found.disk.as_ref().filter(|disk| disk.exported != Some(false)) else {
             return Ok(Done::Nothing);
         };
         let Some(ground) = self.ground(found)? else {
             return Ok(Done::Nothing);
         };
         let slot = ground.id.slot.clone();
-        let command = Command::Unexport {
-            slot,
-            expect: disk.comment.clone(),
-        };
+        let command = Command::Unexport { slot, expect: disk.comment.clone() };
         let reply = self.operations.run(&ground, command).await?;
         match row(reply.disks, &ground) {
             Some(now) if now.comment != disk.comment => Err(lost(&ground)),
@@ -94,14 +87,7 @@ impl Act<'_> {
             return Ok(None);
         };
         let backend = self.operations.backend(&found.id.backend)?.clone();
-        Ground::new(
-            &found.id,
-            backend,
-            turn,
-            self.identity,
-            found.volume.clone(),
-        )
-        .map(Some)
+        Ground::new(&found.id, backend, turn, self.identity, found.volume.clone()).map(Some)
     }
 
     /// Puts exactly the record of the copy back; for a node that is tainted out-of-service, as
@@ -117,11 +103,7 @@ impl Act<'_> {
         };
         let seen = found.record.as_ref().map_or(0, |record| record.generation);
         let fence = found.is_out_of_service() && copied.state == State::Attached;
-        let next = if fence {
-            copied.fence(seen, Nonce::random())
-        } else {
-            copied.clone()
-        };
+        let next = if fence { copied.fence(seen, Nonce::random()) } else { copied.clone() };
         self.put(ground, &disk.comment, &next, fence).await?;
         self.operations.cluster.post(Notice {
             reason: Reason::RDSRolledBack,
@@ -143,17 +125,10 @@ impl Act<'_> {
     ) -> Result<Disk, Error> {
         let nodes = self.nodes(ground, next);
         let terms = ground.terms(next, &nodes)?;
-        let wanted = Wanted {
-            from,
-            to: next,
-            terms: Some(&terms),
-            grow_to: None,
-        };
+        let wanted = Wanted { from, to: next, terms: Some(&terms), grow_to: None };
         let disk = self.operations.must_change(ground, wanted).await?;
         if with_copy {
-            self.operations
-                .write_copy(ground, next, nodes, Details::of(&disk))
-                .await?;
+            self.operations.write_copy(ground, next, nodes, Details::of(&disk)).await?;
         }
         Ok(disk)
     }
@@ -173,19 +148,12 @@ impl Act<'_> {
         let reply = self.operations.run(ground, Command::Rebuild(new)).await?;
         if row(reply.disks, ground).is_none() {
             let said = reply.complaint.unwrap_or_else(|| "it said nothing".into());
-            let note = format!(
-                "the disk of volume {} is lost and was not made again: {said}",
-                found.id
-            );
-            self.operations
-                .tell(ground, Reason::RecoveryFailed, note.clone());
+            let note =
+                format!("the disk of volume {} is lost and was not made again: {said}", found.id);
+            self.operations.tell(ground, Reason::RecoveryFailed, note.clone());
             return Err(Error::new(Kind::Refused, note));
         }
-        let next = if fence {
-            copied.fence(0, Nonce::random())
-        } else {
-            copied.clone()
-        };
+        let next = if fence { copied.fence(0, Nonce::random()) } else { copied.clone() };
         if next.state == State::Attached || fence {
             self.put(ground, &copied.text(), &next, fence).await?;
         }
@@ -204,16 +172,13 @@ impl Act<'_> {
             let message = format!("nodes of volume {} are not known by name", found.id);
             return Err(Error::new(Kind::Precondition, message));
         }
-        self.operations
-            .write_copy(ground, record, nodes, Details::of(disk))
-            .await?;
+        self.operations.write_copy(ground, record, nodes, Details::of(disk)).await?;
         Ok(Done::Changed("follow"))
     }
 
     async fn undo(self, ground: &mut Ground, found: &Found) -> Result<Done, Error> {
         let record = record(found)?;
-        self.put(ground, &record.text(), &record.detach(), true)
-            .await?;
+        self.put(ground, &record.text(), &record.detach(), true).await?;
         Ok(Done::Changed("undo"))
     }
 
@@ -221,12 +186,7 @@ impl Act<'_> {
         let record = record(found)?;
         let terms = ground.terms(record, &found.holders)?;
         let text = record.text();
-        let wanted = Wanted {
-            from: &text,
-            to: record,
-            terms: Some(&terms),
-            grow_to: None,
-        };
+        let wanted = Wanted { from: &text, to: record, terms: Some(&terms), grow_to: None };
         self.operations.must_change(ground, wanted).await?;
         let note = format!("the export of volume {} was put back as recorded", found.id);
         self.operations.tell(ground, Reason::VolumeRepaired, note);
@@ -248,8 +208,7 @@ impl Act<'_> {
                 "VolumeAttachment {} deleted: node {} is gone and volume {} is fenced from it",
                 attachment.name, attachment.node, found.id
             );
-            self.operations
-                .tell(ground, Reason::StaleAttachmentCleared, note);
+            self.operations.tell(ground, Reason::StaleAttachmentCleared, note);
         }
         Ok(())
     }
@@ -260,17 +219,9 @@ impl Act<'_> {
             None => About::Driver,
         };
         let orphan = found.volume.is_none();
-        let reason = if orphan {
-            Reason::OrphanDetected
-        } else {
-            Reason::RecoveryHeld
-        };
+        let reason = if orphan { Reason::OrphanDetected } else { Reason::RecoveryHeld };
         let note = format!("{}: {}", found.id, verdict.reason);
-        self.operations.cluster.post(Notice {
-            reason,
-            about,
-            note,
-        });
+        self.operations.cluster.post(Notice { reason, about, note });
         Done::Reported(if orphan { "orphan" } else { "report" })
     }
 
@@ -278,11 +229,7 @@ impl Act<'_> {
         if let Some(volume) = &found.volume {
             let about = About::Volume(volume.name.clone());
             let note = format!("volume {} is not fenced: {}", found.id, verdict.reason);
-            self.operations.cluster.post(Notice {
-                reason: Reason::RecoveryHeld,
-                about,
-                note,
-            });
+            self.operations.cluster.post(Notice { reason: Reason::RecoveryHeld, about, note });
         }
         Done::Reported("hold")
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -61,33 +62,19 @@ impl Survey<'_> {
         }
         let mut by_pv: BTreeMap<&str, Vec<&Arc<Attachment>>> = BTreeMap::new();
         for attachment in self.view.attachments.values() {
-            by_pv
-                .entry(&attachment.volume)
-                .or_default()
-                .push(attachment);
+            by_pv.entry(&attachment.volume).or_default().push(attachment);
         }
         let hosts = Hosts::new(self.identity.secret.clone());
-        let tags: BTreeMap<NodeTag, &NodeName> = self
-            .view
-            .nodes
-            .keys()
-            .map(|node| (self.tag(node), node))
-            .collect();
-        let context = Context {
-            backend,
-            by_pv: &by_pv,
-            hosts: &hosts,
-            tags: &tags,
-        };
+        let attached = self.view.attachments.values().map(|attachment| &attachment.node);
+        let known = self.view.nodes.keys().chain(attached);
+        let tags = known.map(|node| (self.tag(node), node)).collect();
+        let context = Context { backend, by_pv: &by_pv, hosts: &hosts, tags: &tags };
         let mut found = Vec::new();
         for disk in disks {
             let Ok(slot) = Slot::parse(&disk.slot) else {
                 continue;
             };
-            let id = VolumeId {
-                backend: backend.name.clone(),
-                slot,
-            };
+            let id = VolumeId { backend: backend.name.clone(), slot };
             let volume = claims.remove(&id);
             let record = Record::parse(&disk.comment);
             if volume.is_none() && record == Err(Unreadable::Absent) {
@@ -117,59 +104,30 @@ impl Survey<'_> {
         };
         let (copy, copied, copy_is_damaged) = copy_of(volume.as_deref());
         let cluster = ClusterTag::of(&self.identity.cluster_id);
-        let is_ours = record
-            .as_ref()
-            .is_ok_and(|record| record.cluster == cluster);
-        let counts = if is_ours {
-            record.as_ref().ok()
-        } else {
-            copied.as_ref()
-        };
-        let tags = counts
-            .map(|record| record.nodes.clone())
-            .unwrap_or_default();
-        let copied_names = copy
-            .as_ref()
-            .map(|copy| copy.nodes.clone())
-            .unwrap_or_default();
+        let is_ours = record.as_ref().is_ok_and(|record| record.cluster == cluster);
+        let counts = if is_ours { record.as_ref().ok() } else { copied.as_ref() };
+        let tags = counts.map(|record| record.nodes.clone()).unwrap_or_default();
+        let copied_names = copy.as_ref().map(|copy| copy.nodes.clone()).unwrap_or_default();
         let name_of = |tag: &NodeTag| {
             let known = context.tags.get(tag).map(|name| (*name).clone());
-            known.or_else(|| {
-                copied_names
-                    .iter()
-                    .find(|name| self.tag(name) == *tag)
-                    .cloned()
-            })
+            known.or_else(|| copied_names.iter().find(|name| self.tag(name) == *tag).cloned())
         };
         let holders: Vec<NodeName> = tags.iter().filter_map(name_of).collect();
-        let attachments = volume
-            .as_ref()
-            .and_then(|pv| context.by_pv.get(pv.name.as_str()));
+        let attachments = volume.as_ref().and_then(|pv| context.by_pv.get(pv.name.as_str()));
         let of_node = |node: &NodeName| {
-            attachments
-                .into_iter()
-                .flatten()
-                .find(|va| va.node == *node)
-                .map(|va| Arc::clone(va))
+            attachments.into_iter().flatten().find(|va| va.node == *node).map(|va| Arc::clone(va))
         };
         let is_gone = |node: &&NodeName| !self.view.nodes.contains_key(*node);
         let is_late = |node: &&NodeName| self.view.nodes.get(*node).is_some_and(|n| !n.ready);
         let listed = |entry: &Deleting| entry.backend == id.backend && entry.slot == id.slot;
         Found {
             as_recorded: is_as_recorded(context, &id, disk.as_ref(), &record, &holders),
-            without_attachment: holders
-                .iter()
-                .filter(|n| of_node(n).is_none())
-                .cloned()
-                .collect(),
+            without_attachment: holders.iter().filter(|n| of_node(n).is_none()).cloned().collect(),
             not_ready: holders.iter().filter(is_late).cloned().collect(),
             stale: holders.iter().filter(is_gone).filter_map(of_node).collect(),
             is_going: volume.as_ref().is_some_and(|pv| pv.going)
                 || self.deleting.iter().any(listed),
-            nodes: holders
-                .iter()
-                .map(|node| (node.clone(), self.presence(node)))
-                .collect(),
+            nodes: holders.iter().map(|node| (node.clone(), self.presence(node))).collect(),
             nameless: tags.len() - holders.len(),
             id,
             disk,
@@ -185,7 +143,7 @@ impl Survey<'_> {
 
     fn presence(&self, node: &NodeName) -> (Presence, bool) {
         match self.view.nodes.get(node) {
-            None => (Presence::Gone(std::time::Duration::ZERO), false),
+            None => (Presence::Gone(Duration::ZERO), false),
             Some(node) if node.ready => (Presence::Ready, node.out_of_service),
             Some(node) => (Presence::NotReady, node.out_of_service),
         }
@@ -234,31 +192,21 @@ impl Found {
 
     /// Does the record that counts say that somebody may write?
     pub fn is_attached(&self) -> bool {
-        self.counting()
-            .is_some_and(|record| record.state == State::Attached)
+        self.counting().is_some_and(|record| record.state == State::Attached)
     }
 
     /// Is it a volume of one node, whose counters tell of that node alone?
     pub fn is_single(&self) -> bool {
-        self.is_attached()
-            && self
-                .counting()
-                .is_some_and(|r| r.sharing == Sharing::Single)
+        self.is_attached() && self.counting().is_some_and(|r| r.sharing == Sharing::Single)
     }
 
     fn counting(&self) -> Option<&Record> {
-        if self.is_ours {
-            self.record.as_ref().ok()
-        } else {
-            self.copied.as_ref()
-        }
+        if self.is_ours { self.record.as_ref().ok() } else { self.copied.as_ref() }
     }
 
     /// Is a holder tainted out-of-service?
     pub fn is_out_of_service(&self) -> bool {
-        self.nodes
-            .values()
-            .any(|(_, out_of_service)| *out_of_service)
+        self.nodes.values().any(|(_, out_of_service)| *out_of_service)
     }
 
     /// The facts on which the verdict is found.
@@ -284,28 +232,17 @@ impl Found {
             Some(record) => CopyFacts::Present(record),
             None => CopyFacts::Absent,
         };
-        let known = self
-            .holders
-            .iter()
-            .map(|node| self.holder(node, memory, io, now));
-        // Nobody knows the name, so nobody can say that it is well; and nobody may be shut out on
-        // that ground alone: it counts as a node whose attachment has just gone.
+        let known = self.holders.iter().map(|node| self.holder(node, memory, io, now));
+        // Neither a Node, a VolumeAttachment nor the copy has its name.
         let nameless = Holder {
             name: None,
-            presence: Presence::NotReady,
+            presence: Presence::Gone(Duration::ZERO),
             out_of_service: false,
-            attachment: AttachmentFacts::Present,
+            attachment: AttachmentFacts::Absent(Duration::ZERO),
             io: Io::Unread,
         };
-        let holders = known
-            .chain(std::iter::repeat_n(nameless, self.nameless))
-            .collect();
-        Facts {
-            disk,
-            copy,
-            claim,
-            holders,
-        }
+        let holders = known.chain(std::iter::repeat_n(nameless, self.nameless)).collect();
+        Facts { disk, copy, claim, holders }
     }
 
     fn holder(
@@ -315,11 +252,8 @@ impl Found {
         io: &BTreeMap<NodeName, Io>,
         now: Instant,
     ) -> Holder {
-        let (presence, out_of_service) = self
-            .nodes
-            .get(node)
-            .copied()
-            .unwrap_or((Presence::NotReady, false));
+        let (presence, out_of_service) =
+            self.nodes.get(node).copied().unwrap_or((Presence::NotReady, false));
         let presence = match presence {
             Presence::Gone(_) => Presence::Gone(memory.node_gone(node, now)),
             there => there,
@@ -330,12 +264,6 @@ impl Found {
             AttachmentFacts::Present
         };
         let io = io.get(node).copied().unwrap_or(Io::Unread);
-        Holder {
-            name: Some(node.clone()),
-            presence,
-            out_of_service,
-            attachment,
-            io,
-        }
+        Holder { name: Some(node.clone()), presence, out_of_service, attachment, io }
     }
 }

@@ -23,37 +23,22 @@ impl Memory {
     /// Takes note of what is missing now, and forgets what is back.
     pub fn remember(&mut self, found: &[Found], view: &View, storm: Limits, now: Instant) {
         let holders = || found.iter().flat_map(|found| &found.holders);
-        let gone = holders()
-            .filter(|node| !view.nodes.contains_key(*node))
-            .cloned();
+        let gone = holders().filter(|node| !view.nodes.contains_key(*node)).cloned();
         keep(&mut self.nodes, gone, now);
         let detached = found.iter().flat_map(|found| {
-            found
-                .without_attachment
-                .iter()
-                .map(|node| (found.id.clone(), node.clone()))
+            found.without_attachment.iter().map(|node| (found.id.clone(), node.clone()))
         });
         keep(&mut self.attachments, detached, now);
         let unclaimed = found.iter().filter(|found| found.is_unclaimed());
-        keep(
-            &mut self.claims,
-            unclaimed.map(|found| found.id.clone()),
-            now,
-        );
-        let mut holding: Vec<&NodeName> = found
-            .iter()
-            .filter(|found| found.is_attached())
-            .flat_map(|f| &f.holders)
-            .collect();
+        keep(&mut self.claims, unclaimed.map(|found| found.id.clone()), now);
+        let mut holding: Vec<&NodeName> =
+            found.iter().filter(|found| found.is_attached()).flat_map(|f| &f.holders).collect();
         holding.sort();
         holding.dedup();
         let is_unhealthy =
             |node: &&&NodeName| view.nodes.get(**node).is_none_or(|node| !node.ready);
-        let unhealthy: Vec<NodeName> = holding
-            .iter()
-            .filter(is_unhealthy)
-            .map(|node| (*node).clone())
-            .collect();
+        let unhealthy: Vec<NodeName> =
+            holding.iter().filter(is_unhealthy).map(|node| (*node).clone()).collect();
         self.storm.observe(unhealthy, holding.len(), storm, now);
     }
 

@@ -99,23 +99,12 @@ fn a_change_compares_cuts_and_sets_in_that_order_and_once() {
 #[test]
 fn sizes_are_bytes_and_nothing_is_exported_when_it_is_made() {
     let bytes = 1500 * 1024 * 1024 * 1024;
-    let disk = NewDisk {
-        slot: slot(),
-        image: image(),
-        bytes,
-        comment: "rds1".into(),
-    };
+    let disk = NewDisk { slot: slot(), image: image(), bytes, comment: "rds1".into() };
     let made = line(&Command::Create(disk.clone()), "tag");
     assert!(made.contains(" file-size=1610612736000 "), "{made}");
-    assert!(
-        made.contains("mount-filesystem=no nvme-tcp-export=no"),
-        "{made}"
-    );
+    assert!(made.contains("mount-filesystem=no nvme-tcp-export=no"), "{made}");
     let rebuilt = line(&Command::Rebuild(disk), "tag");
-    assert!(
-        !rebuilt.contains("file-size"),
-        "the image has its size already: {rebuilt}"
-    );
+    assert!(!rebuilt.contains("file-size"), "the image has its size already: {rebuilt}");
 }
 
 #[test]
@@ -129,10 +118,7 @@ fn a_delete_says_so_before_it_removes_anything() {
         },
         "tag",
     );
-    let at = |what: &str| {
-        line.find(what)
-            .unwrap_or_else(|| panic!("{what} is not in {line}"))
-    };
+    let at = |what: &str| line.find(what).unwrap_or_else(|| panic!("{what} is not in {line}"));
     assert!(at("nvme-tcp-export=no") < at("s=deleting"));
     assert!(at("s=deleting") < at("/disk/remove"));
     assert!(at("/disk/remove") < at("/file/remove"));
@@ -155,18 +141,9 @@ fn every_line_stays_below_the_smallest_line_bound() {
         grow_to: Some(u64::MAX),
     };
     let image = ImagePath::parse(&format!("{}/{slot}.img", "d".repeat(100))).unwrap();
-    let new = NewDisk {
-        slot: slot.clone(),
-        image: image.clone(),
-        bytes: u64::MAX,
-        comment,
-    };
-    let delete = Command::Delete {
-        slot,
-        expect: new.comment.clone(),
-        deleting: new.comment.clone(),
-        image,
-    };
+    let new = NewDisk { slot: slot.clone(), image: image.clone(), bytes: u64::MAX, comment };
+    let delete =
+        Command::Delete { slot, expect: new.comment.clone(), deleting: new.comment.clone(), image };
     for command in [Command::Change(change), Command::Create(new), delete] {
         let line = line(&command, "0123456789abcdef");
         assert!(line.len() < 2048, "{} bytes: {line}", line.len());
