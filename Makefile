@@ -1,0 +1,50 @@
+# What people run. `make demo` shows it work, `make test` tests it; both install what is missing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+CARGO ?= cargo
+ARGS ?=
+
+# Debian packages: to build, and (openssh) a real SSH server and client for the tests.
+BUILD_PACKAGES := build-essential libsodium-dev libssl-dev pkg-config
+TEST_PACKAGES := $(BUILD_PACKAGES) openssh-server openssh-client
+
+.PHONY: help demo test check fmt packages-build packages-test
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: packages-build ## the incident, replayed against a simulated box and cluster (ARGS=--once: and end)
+	$(CARGO) run --quiet --features sandbox --bin rds-csi -- sandbox $(ARGS)
+
+test: packages-test ## all tests
+	$(CARGO) test --workspace --all-features
+
+check: packages-build ## formatting, lints, documentation, dependency rule
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+	$(CARGO) test --quiet --test dependency_rule
+
+fmt: ## format everything
+	$(CARGO) fmt --all
+
+# Installs only what is missing, and says so; needs root or sudo for that.
+define install
+	@missing=; for package in $(1); do \
+	  dpkg-query --show --showformat='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' \
+	    || missing="$$missing $$package"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	  echo "installing:$$missing"; \
+	  as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo; \
+	  $$as_root apt-get update -qq; \
+	  DEBIAN_FRONTEND=noninteractive $$as_root apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+endef
+
+packages-build:
+	$(call install,$(BUILD_PACKAGES))
+
+packages-test:
+	$(call install,$(TEST_PACKAGES))
