@@ -3,6 +3,7 @@
 pub mod actors;
 pub mod attachment;
 pub mod cluster;
+pub mod config;
 pub mod grpc;
 pub mod operations;
 pub mod rds;
