@@ -125,3 +125,127 @@ fn compare_tables(path: &str, old: &Map<String, Value>, new: &Map<String, Value>
         compare(&path, &member(old), &member(new), diff);
     }
 }
+
+#[cfg(test)]
+mod test {
+    use super::*;
+    use crate::config::Sources;
+
+    const TWO_BOXES: &str = r#"
+bare_ids = "a"
+default_backend = "a"
+[backend_defaults]
+user = "rds-csi"
+key_path = "/key"
+host_key = "SHA256:x"
+volume_paths = "pool/volumes"
+[backends.a]
+address = "10.0.0.1"
+[backends.b]
+address = "10.0.0.2"
+"#;
+
+    fn config(text: &str) -> Config {
+        Config::parse(&Sources::default(), Some(text)).unwrap()
+    }
+
+    /// Keys of the live changes and of those that wait for a restart.
+    fn changed(new: &str) -> (Vec<String>, Vec<String>) {
+        let diff = live_changes(&config(TWO_BOXES), &config(new)).unwrap();
+        let keys = |changes: Vec<Change>| changes.into_iter().map(|change| change.key).collect();
+        (keys(diff.live), keys(diff.restart))
+    }
+
+    #[test]
+    fn each_key_is_live_or_waits_for_a_restart() {
+        let root = |more: &str| format!("{TWO_BOXES}{more}");
+        let shared = |more: &str| TWO_BOXES.replace("key_path", &format!("{more}\nkey_path"));
+        for (new, live, restart) in [
+            (root(""), vec![], vec![]),
+            (root("[reconcile]\ninterval = \"300s\""), vec![], vec![]),
+            (
+                root("[reconcile]\ninterval = \"1m\""),
+                vec!["reconcile.interval"],
+                vec![],
+            ),
+            (
+                root("[reconcile]\nmax_unhealthy = \"50%\""),
+                vec!["reconcile.max_unhealthy"],
+                vec![],
+            ),
+            (root("[events]\nburst = 3"), vec!["events.burst"], vec![]),
+            (root("[log]\nlevel = \"debug\""), vec!["log.level"], vec![]),
+            (root("[log]\nformat = \"json\""), vec![], vec!["log.format"]),
+            (
+                root("[http]\nlisten = \"0.0.0.0:1\""),
+                vec![],
+                vec!["http.listen"],
+            ),
+            (
+                root("[log]\nlevel = \"debug\"\nformat = \"json\""),
+                vec!["log.level"],
+                vec!["log.format"],
+            ),
+            (
+                shared("poll_interval = \"2s\""),
+                vec!["backends.a.poll_interval", "backends.b.poll_interval"],
+                vec![],
+            ),
+            (
+                shared("lanes = 2"),
+                vec![],
+                vec!["backends.a.lanes", "backends.b.lanes"],
+            ),
+            (
+                TWO_BOXES.replace("10.0.0.2", "10.0.0.3"),
+                vec![],
+                vec!["backends.b.address", "backends.b.nvme_address"],
+            ),
+            (
+                TWO_BOXES.replace("default_backend = \"a\"", "default_backend = \"b\""),
+                vec![],
+                vec!["default_backend"],
+            ),
+            (
+                root("[backends.c]\naddress = \"10.0.0.3\""),
+                vec![],
+                vec!["backends.c"],
+            ),
+            (
+                TWO_BOXES.replace("backends.b", "backends.c"),
+                vec![],
+                vec!["backends.b", "backends.c"],
+            ),
+            (root("[cluster]\nid = \"x\""), vec![], vec!["cluster.id"]),
+        ] {
+            let (found_live, found_restart) = changed(&new);
+            assert_eq!(
+                (found_live, found_restart),
+                (owned(&live), owned(&restart)),
+                "{new}"
+            );
+        }
+    }
+
+    fn owned(keys: &[&str]) -> Vec<String> {
+        keys.iter().map(|key| (*key).to_owned()).collect()
+    }
+
+    #[test]
+    fn only_live_changes_are_applied() {
+        let running = config(TWO_BOXES);
+        let mixed = TWO_BOXES
+            .replace("10.0.0.2", "10.0.0.3")
+            .replace("key_path", "poll_interval = \"2s\"\nkey_path");
+        let new = config(&format!(
+            "{mixed}[log]\nlevel = \"debug\"\nformat = \"json\""
+        ));
+        let applied = apply(&running, &live_changes(&running, &new).unwrap()).unwrap();
+        let mut wanted = running.clone();
+        wanted.log.level = crate::config::log::Level::Debug;
+        for backend in wanted.backends.values_mut() {
+            backend.poll_interval = std::time::Duration::from_secs(2);
+        }
+        assert_eq!(applied, wanted);
+    }
+}
