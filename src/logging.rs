@@ -109,7 +109,10 @@ pub fn log_panics(log: &Logger) {
 }
 
 fn log_panic(log: &Logger, info: &PanicHookInfo<'_>) {
-    let said = info.payload_as_str().unwrap_or("no message");
+    let payload = info.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let said = text.unwrap_or("no message");
     let place = info.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current()
         .name()

@@ -1,5 +1,7 @@
 //! Loading: layers, defaults, and refusals that name the key, the value and the way out.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeSet;
 
 use rds_csi::config::{Config, ConfigError, Sources, live, reference, render};

@@ -1,5 +1,7 @@
 //! Following the file: as kubelet lays out a ConfigMap, as an editor saves, as it breaks.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
