@@ -234,10 +234,11 @@ async fn the_timer_finds_what_was_not_heard() {
     ));
     fs::create_dir(&directory).unwrap();
     fs::write(&file, interval("2m")).unwrap();
-    assert!(matches!(
-        followed.outcomes.recv().await,
-        Some(Outcome::Accepted { .. })
-    ));
+    let found = tokio::time::timeout(Duration::from_secs(60), followed.outcomes.recv()).await;
+    assert!(
+        matches!(found, Ok(Some(Outcome::Accepted { .. }))),
+        "{found:?}"
+    );
     assert_eq!(followed.interval(), 120);
     followed.end().await;
 }
