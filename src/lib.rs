@@ -2,8 +2,13 @@
 
 pub mod actors;
 pub mod attachment;
+pub mod cli;
 pub mod cluster;
+pub mod config;
 pub mod grpc;
+pub mod http;
+pub mod logging;
+pub mod metrics;
 pub mod operations;
 pub mod rds;
 pub mod volume;
