@@ -21,7 +21,6 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
-use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -34,9 +33,13 @@ use super::request::reason;
 /// A watch is asked to end after so many seconds and is then begun again where it ended; five
 /// seconds later it is given up. So a half-open connection is noticed within a minute.
 pub const WATCH_SECONDS: u32 = 50;
-/// So many failures in a row, with their backoff about a minute, and the list is made anew: the
-/// API server may have been restored from a backup and not know our version any more.
+/// After so many failures in a row, about half a minute, the list is made anew: the API server may
+/// have been restored from a backup and not know our version any more.
 const FAILURES_MAX: u32 = 7;
+/// Pause after the first failure; it doubles with every other one,
+const FIRST_PAUSE: Duration = Duration::from_millis(800);
+/// up to this: so late at most do we notice that the API server is back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Changes that a subscriber may lag behind before it gets the whole map instead.
 const CHANGES_MAX: usize = 256;
 
@@ -165,10 +168,10 @@ impl<V: Kept> Cache<V> {
 
     fn put(&self, map: &mut BTreeMap<V::Key, V>, value: V) {
         let key = value.key();
-        if let Some(known) = map.get(&key) {
-            if *known == value || is_newer(known, &value) {
-                return;
-            }
+        if let Some(known) = map.get(&key)
+            && (*known == value || is_newer(known, &value))
+        {
+            return;
         }
         map.insert(key, value.clone());
         self.tell(|| Change::Applied(value));
@@ -237,24 +240,32 @@ pub async fn fill<K, V>(
     V: Kept,
 {
     let config = watcher::Config::default().timeout(WATCH_SECONDS);
+    let mut filler = Filler::new(&cache, &convert);
     loop {
-        let events = watcher(api.clone(), config.clone()).default_backoff();
-        let mut events = std::pin::pin!(events);
-        let mut filler = Filler::new(&cache, &convert);
+        let mut events = std::pin::pin!(watcher(api.clone(), config.clone()));
         while let Some(event) = events.next().await {
-            match event {
-                Ok(event) => filler.take(event, &log),
-                Err(error) => {
-                    let begin_anew = filler.fail(&error, &log);
-                    if begin_anew {
-                        break;
-                    }
+            let error = match event {
+                Ok(event) => {
+                    filler.take(event, &log);
+                    continue;
                 }
+                Err(error) => error,
+            };
+            let begin_anew = filler.fail(&error, &log);
+            // Not kube's own backoff: it begins again with every try of a list (measured, kube 5.0).
+            tokio::time::sleep(pause(filler.failures, rand::random_range(0.5..1.0))).await;
+            if begin_anew {
+                break;
             }
         }
         debug!(log, "watch begins anew"; "resource" => cache.name());
-        tokio::time::sleep(Duration::from_secs(1)).await;
     }
+}
+
+/// How long to wait after so many failures in a row; `share` spreads those that fail together.
+fn pause(failures: u32, share: f64) -> Duration {
+    let doubled = FIRST_PAUSE * (1 << failures.saturating_sub(1).min(8));
+    doubled.min(LONGEST_PAUSE).mul_f64(share)
 }
 
 /// Turns the events of one watch into changes of the map.
@@ -323,7 +334,7 @@ impl<'a, V: Kept, F> Filler<'a, V, F> {
         // for ever where the request itself is answered with 410.
         let expired = matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status))
             if status.code == 410);
-        expired || self.failures >= FAILURES_MAX
+        expired || self.failures.is_multiple_of(FAILURES_MAX)
     }
 }
 

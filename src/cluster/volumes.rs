@@ -219,8 +219,7 @@ impl Volumes {
             .requests
             .run(&what, api.patch(&volume.name, &params, &merge))
             .await?;
-        self.convert(written)
-            .ok_or_else(|| ClusterError::Conflict(what))
+        self.convert(written).ok_or(ClusterError::Conflict(what))
     }
 }
 

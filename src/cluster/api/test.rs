@@ -216,22 +216,18 @@ fn attachment() -> Attachment {
 async fn a_volume_attachment_is_deleted_with_uid_and_version_as_preconditions() {
     let (cluster, mut mock) = cluster();
     let ours = attachment();
-    let mut answers: Vec<(fn(Call), Result<(), ClusterError>)> = Vec::new();
     let what = || "VolumeAttachment csi-1".to_owned();
-    answers.push((|call| call.ok(va("csi-1")), Ok(())));
-    answers.push((
-        |call| call.ok(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"})),
-        Ok(()),
-    ));
-    answers.push((
-        |call| call.fail(409, "Conflict"),
-        Err(ClusterError::Conflict(what())),
-    ));
-    answers.push((
-        |call| call.fail(404, "NotFound"),
-        Err(ClusterError::NotFound(what())),
-    ));
-    for (answer, expected) in answers {
+    let waits_for_finalizers: fn(Call) = |call| call.ok(va("csi-1"));
+    let gone: fn(Call) =
+        |call| call.ok(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}));
+    let changed: fn(Call) = |call| call.fail(409, "Conflict");
+    let missing: fn(Call) = |call| call.fail(404, "NotFound");
+    for (answer, expected) in [
+        (waits_for_finalizers, Ok(())),
+        (gone, Ok(())),
+        (changed, Err(ClusterError::Conflict(what()))),
+        (missing, Err(ClusterError::NotFound(what()))),
+    ] {
         let (deleted, ()) = tokio::join!(cluster.delete_attachment(&ours), async {
             let call = mock.expect(Method::DELETE, &format!("{VAS}/csi-1")).await;
             let guard = json!({"uid": "va-uid", "resourceVersion": "30"});

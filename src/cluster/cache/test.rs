@@ -188,9 +188,32 @@ async fn an_api_server_that_is_away_is_asked_with_backoff_and_the_old_view_stays
         rig.mock.next().await.fail(503, "ServiceUnavailable");
         asked += 1;
     }
-    assert!((3..20).contains(&asked), "asked {asked} times in a minute");
+    assert!((6..20).contains(&asked), "asked {asked} times in a minute");
     assert_eq!(rig.names(), ["a"]);
     assert!(matches!(rig.change().await, Change::Failed(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_was_never_there_is_asked_with_backoff_too() {
+    let mut rig = rig();
+    let begun = tokio::time::Instant::now();
+    let mut asked = 0;
+    while begun.elapsed() < Duration::from_secs(300) {
+        rig.mock.next().await.fail(503, "ServiceUnavailable");
+        asked += 1;
+    }
+    assert!(
+        (30..65).contains(&asked),
+        "asked {asked} times in five minutes"
+    );
+    assert!(!rig.cache.is_synced());
+}
+
+#[test]
+fn pauses_double_up_to_ten_seconds_and_are_spread_over_their_second_half() {
+    let full: Vec<u128> = (1..8).map(|n| pause(n, 1.0).as_millis()).collect();
+    assert_eq!(full, [800, 1600, 3200, 6400, 10_000, 10_000, 10_000]);
+    assert_eq!(pause(u32::MAX, 0.5), Duration::from_secs(5));
 }
 
 #[tokio::test(start_paused = true)]
