@@ -153,7 +153,7 @@ impl KubeCluster {
         let (requests, log) = (self.requests.clone(), self.log.clone());
         let cache = Arc::clone(&self.nodes);
         let fill_nodes: Task = Box::new(move || {
-            let api = requests.all::<core::Node>();
+            let api = requests.watched::<core::Node>();
             cache::fill(api, Arc::clone(&cache), nodes::convert, log.clone()).boxed()
         });
 
@@ -161,7 +161,7 @@ impl KubeCluster {
         let cache = Arc::clone(&self.volumes);
         let volumes = self.persistent_volumes.clone();
         let fill_volumes: Task = Box::new(move || {
-            let api = requests.all::<core::PersistentVolume>();
+            let api = requests.watched::<core::PersistentVolume>();
             let volumes = volumes.clone();
             let convert = move |object| volumes.convert(object);
             cache::fill(api, Arc::clone(&cache), convert, log.clone()).boxed()
@@ -171,7 +171,7 @@ impl KubeCluster {
         let cache = Arc::clone(&self.attachments);
         let driver = self.driver.clone();
         let fill_attachments: Task = Box::new(move || {
-            let api = requests.all::<storage::VolumeAttachment>();
+            let api = requests.watched::<storage::VolumeAttachment>();
             let driver = driver.clone();
             let convert = move |object| attachments::convert(object, &driver);
             cache::fill(api, Arc::clone(&cache), convert, log.clone()).boxed()

@@ -6,7 +6,12 @@
 use std::future::Future;
 use std::time::Duration;
 
+use futures::FutureExt;
+use http::Request;
+use http_body_util::BodyExt;
+use kube::client::Body;
 use kube::{Api, Client};
+use tower::BoxError;
 
 use super::ClusterError;
 
@@ -34,6 +39,18 @@ impl Requests {
     /// All objects of a kind, whether it has namespaces or not.
     pub fn all<K: kube::Resource<DynamicType = ()>>(&self) -> Api<K> {
         Api::all(self.client.clone())
+    }
+
+    /// All objects of a kind, for a watch: a list must be complete and a watch must have begun
+    /// within the deadline. What then comes, or does not, is the watcher's to judge.
+    pub fn watched<K: kube::Resource<DynamicType = ()>>(&self) -> Api<K> {
+        let (client, deadline) = (self.client.clone(), self.deadline);
+        let bounded = tower::service_fn(move |request: Request<Body>| {
+            let answer = answer_or_begin(client.clone(), request);
+            tokio::time::timeout(deadline, answer)
+                .map(|answer| answer.map_err(BoxError::from).and_then(|inner| inner))
+        });
+        Api::all(Client::new(bounded, self.client.default_namespace()))
     }
 
     /// The objects of a kind in one namespace.
@@ -75,6 +92,22 @@ impl Requests {
             ))),
         }
     }
+}
+
+/// The whole answer, or of a watch its beginning.
+async fn answer_or_begin(
+    client: Client,
+    request: Request<Body>,
+) -> Result<http::Response<Body>, BoxError> {
+    let query = request.uri().query().unwrap_or_default();
+    let is_watch = query.split('&').any(|part| part == "watch=true");
+    let answer = client.send(request).await?;
+    if is_watch {
+        return Ok(answer);
+    }
+    let (head, body) = answer.into_parts();
+    let whole = body.collect().await?.to_bytes();
+    Ok(http::Response::from_parts(head, Body::from(whole.to_vec())))
 }
 
 /// What a failed request about `what` means.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::cluster::mock::{Mock, Watch};
+use crate::cluster::request::Requests;
 use crate::cluster::{Node, nodes};
 use crate::volume::NodeName;
 use http::Method;
@@ -36,7 +37,7 @@ struct Rig {
 fn rig() -> Rig {
     let (client, mock) = Mock::new();
     let cache = Arc::new(Cache::new("nodes"));
-    let api = Api::<core::Node>::all(client);
+    let api = Requests::new(client, Duration::from_secs(10)).watched::<core::Node>();
     tokio::spawn(fill(api, Arc::clone(&cache), nodes::convert, silent()));
     let changes = Arc::clone(&cache).subscribe().boxed();
     Rig {
@@ -207,6 +208,24 @@ async fn an_api_server_that_was_never_there_is_asked_with_backoff_too() {
         "asked {asked} times in five minutes"
     );
     assert!(!rig.cache.is_synced());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_and_watches_that_hang_are_given_up_and_tried_again() {
+    let mut rig = rig();
+    let hanging_list = rig.mock.expect(Method::GET, NODES).await;
+    let broken_list = rig.mock.expect(Method::GET, NODES).await;
+    let never_ending_body = broken_list.watch();
+    let call = rig.mock.expect(Method::GET, NODES).await;
+    call.ok(list(10, json!([node("a", true, 1)])));
+    let hanging_watch = rig.mock.expect(Method::GET, NODES).await;
+    assert!(hanging_watch.uri.contains("watch=true"));
+    let silent_watch = rig.mock.expect(Method::GET, NODES).await.watch();
+    let begun = tokio::time::Instant::now();
+    let next_watch = rig.mock.expect(Method::GET, NODES).await;
+    assert!(next_watch.uri.contains("watch=true"));
+    assert_eq!(begun.elapsed().as_secs(), u64::from(WATCH_SECONDS) + 5);
+    drop((hanging_list, never_ending_body, hanging_watch, silent_watch));
 }
 
 #[test]
