@@ -3,6 +3,20 @@
 //! The types are ours, reduced to what decisions need; k8s-openapi and kube are named in
 //! `cluster/` alone.
 
+pub mod api;
+mod attachments;
+pub mod cache;
+pub mod client;
+mod deleting;
+pub mod events;
+mod identity;
+#[cfg(test)]
+mod mock;
+mod nodes;
+mod request;
+mod tasks;
+mod volumes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,0 +1,91 @@
+//! The connection to the API server: where it is, who we are, how long we wait.
+//!
+//! Making a client needs no API server; a request made while it is away fails by its deadline.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use super::ClusterError;
+use super::cache::WATCH_SECONDS;
+use super::request::reason;
+
+/// Where the API server is and who we are there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// The service account of the pod we run in.
+    InCluster,
+    /// A kubeconfig file, its current context.
+    Kubeconfig(PathBuf),
+    /// A URL that asks for no credentials: the sandbox's.
+    Url(String),
+}
+
+/// Makes a client that gives up a connection attempt after `connect`. Must be called on a tokio
+/// runtime.
+///
+/// # Errors
+/// [`ClusterError::Refused`] when credentials or addresses cannot be read.
+pub async fn client(access: &Access, connect: Duration) -> Result<Client, ClusterError> {
+    let mut config = config(access).await?;
+    config.connect_timeout = Some(connect);
+    config.write_timeout = Some(connect);
+    // A watch is silent for WATCH_SECONDS at most, then the server ends it. A connection that says
+    // nothing for longer is half-open, also in the middle of a list.
+    config.read_timeout = Some(Duration::from_secs(u64::from(WATCH_SECONDS) + 10));
+    // Else the time that a pooled connection was idle counts against the next answer on it.
+    config.reset_reader_on_write = true;
+    // Callers decide about retries; a hidden one would outlive their deadline.
+    config.default_retry = false;
+    Client::try_from(config).map_err(|e| ClusterError::Refused(reason(&e)))
+}
+
+async fn config(access: &Access) -> Result<Config, ClusterError> {
+    match access {
+        Access::InCluster => Config::incluster().map_err(|e| ClusterError::Refused(reason(&e))),
+        Access::Kubeconfig(path) => {
+            let refused = |e: kube::config::KubeconfigError| {
+                ClusterError::Refused(format!("{}: {}", path.display(), reason(&e)))
+            };
+            let file = Kubeconfig::read_from(path).map_err(refused)?;
+            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+                .await
+                .map_err(refused)
+        }
+        Access::Url(url) => {
+            let url: http::Uri = url
+                .parse()
+                .map_err(|e| ClusterError::Refused(format!("\"{url}\" is no URL: {e}")))?;
+            Ok(Config::new(url))
+        }
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_is_made_while_no_api_server_is_there() {
+        let access = Access::Url("http://127.0.0.1:1".into());
+        let client = client(&access, Duration::from_secs(1)).await;
+        assert!(client.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_that_is_not_there_is_refused_with_its_path() {
+        let access = Access::Kubeconfig("/nonexistent/kubeconfig".into());
+        let error = client(&access, Duration::from_secs(1)).await.err();
+        let text = error.map(|e| e.to_string()).unwrap_or_default();
+        assert!(text.contains("/nonexistent/kubeconfig"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_url_that_is_none_is_refused() {
+        let access = Access::Url("not a url".into());
+        let made = client(&access, Duration::from_secs(1)).await;
+        assert!(matches!(made, Err(ClusterError::Refused(_))));
+    }
+}

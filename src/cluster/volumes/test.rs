@@ -1,0 +1,283 @@
+use super::*;
+use crate::cluster::mock::Mock;
+use crate::volume::{ImagePath, NodeName};
+use http::Method;
+use std::time::Duration;
+
+const DRIVER: &str = "rds.csi.srvlab.io";
+
+fn silent() -> Logger {
+    Logger::root(slog::Discard, slog::o!())
+}
+
+fn pv() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "PersistentVolume",
+        "metadata": {"name": "pvc-1", "uid": "u1", "resourceVersion": "42"},
+        "spec": {
+            "capacity": {"storage": "1500Gi"},
+            "persistentVolumeReclaimPolicy": "Delete",
+            "csi": {"driver": DRIVER, "volumeHandle": "pvc-1",
+                "volumeAttributes": {"nvmePort": "4420"}},
+            "claimRef": {"namespace": "team", "name": "data", "uid": "c1"},
+        },
+        "status": {"phase": "Bound"},
+    })
+}
+
+fn kept(object: Value) -> Option<Arc<Volume>> {
+    convert(serde_json::from_value(object).unwrap(), DRIVER, &silent())
+}
+
+fn copy(nodes: &[&str]) -> Copy {
+    Copy {
+        record: "r1 attached".into(),
+        nodes: nodes.iter().map(|n| NodeName::parse(n).unwrap()).collect(),
+        image: ImagePath::parse("pool/pvc-1.img").unwrap(),
+        bytes: 1,
+        file_system: "ext4".into(),
+        fenced_from: Vec::new(),
+    }
+}
+
+fn with_copy(copy: CopyState) -> Volume {
+    let mut volume = (*kept(pv()).unwrap()).clone();
+    volume.copy = copy;
+    volume
+}
+
+#[test]
+fn everything_that_matters_of_a_pv_is_kept() {
+    let volume = kept(pv()).unwrap();
+    assert_eq!(volume.name, "pvc-1");
+    assert_eq!(volume.version.uid, "u1");
+    assert_eq!(volume.version.resource_version, "42");
+    assert_eq!(volume.handle, "pvc-1");
+    assert_eq!(
+        volume.attributes.get("nvmePort").map(String::as_str),
+        Some("4420")
+    );
+    assert_eq!(volume.bytes, 1500 << 30);
+    assert_eq!(volume.claim.as_ref().map(|c| c.uid.as_str()), Some("c1"));
+    assert_eq!(volume.copy, CopyState::Absent);
+    assert!(!volume.going);
+}
+
+#[test]
+fn pvs_of_other_drivers_and_kinds_are_not_ours() {
+    let mut other = pv();
+    other["spec"]["csi"]["driver"] = json!("other");
+    assert_eq!(kept(other), None);
+    let mut nfs = pv();
+    nfs["spec"]["csi"] = json!(null);
+    assert_eq!(kept(nfs), None);
+}
+
+#[test]
+fn a_pv_is_going_when_it_is_deleted_or_released_with_policy_delete() {
+    for (phase, policy, deleted, going) in [
+        ("Bound", "Delete", false, false),
+        ("Released", "Delete", false, true),
+        ("Released", "Retain", false, false),
+        ("Failed", "Delete", false, false),
+        ("Bound", "Retain", true, true),
+    ] {
+        let mut object = pv();
+        object["status"]["phase"] = json!(phase);
+        object["spec"]["persistentVolumeReclaimPolicy"] = json!(policy);
+        if deleted {
+            object["metadata"]["deletionTimestamp"] = json!("2026-01-02T03:04:05Z");
+        }
+        let volume = kept(object).unwrap();
+        assert_eq!(volume.going, going, "{phase} {policy} {deleted}");
+    }
+}
+
+#[test]
+fn a_pv_with_an_unreadable_capacity_stays_in_sight() {
+    let mut object = pv();
+    object["spec"]["capacity"]["storage"] = json!("lots");
+    assert_eq!(kept(object).unwrap().bytes, 0);
+}
+
+#[test]
+fn a_copy_is_read_back_as_it_was_written() {
+    let copy = copy(&["n1"]);
+    let text = serde_json::to_string(&copy).unwrap();
+    let mut object = pv();
+    object["metadata"]["annotations"] = json!({ COPY_ANNOTATION: text });
+    assert_eq!(
+        kept(object).unwrap().copy,
+        CopyState::Present(Box::new(copy))
+    );
+}
+
+#[test]
+fn a_copy_that_somebody_has_edited_is_unreadable_with_a_short_reason_and_never_absent() {
+    let valid = serde_json::to_value(copy(&["n1"])).unwrap();
+    let changed = |field: &str, value: Value| {
+        let mut copy = valid.clone();
+        copy[field] = value;
+        copy.to_string()
+    };
+    for text in [
+        String::new(),
+        "null".into(),
+        "{}".into(),
+        "[1,2".into(),
+        changed("unknown", json!(1)),
+        changed("bytes", json!(-1)),
+        changed("image", json!("../../etc")),
+        changed("nodes", json!(["Not A Node"])),
+        changed("nodes", json!("n1")),
+        changed("x".repeat(10_000).as_str(), json!("\u{1b}[31m")),
+        "[".repeat(10_000),
+        " ".repeat(COPY_LENGTH_MAX + 1),
+    ] {
+        let CopyState::Unreadable(reason) = read_copy(Some(&text)) else {
+            panic!("read: {text}");
+        };
+        assert!(!reason.is_empty() && reason.len() < 2000, "{reason}");
+        assert!(!reason.contains(|c: char| c.is_control()), "{reason:?}");
+    }
+}
+
+#[test]
+fn the_first_drivers_annotations_change_only_when_the_node_does() {
+    let present = |nodes: &[&str]| CopyState::Present(Box::new(copy(nodes)));
+    let now = "2026-11-21T12:00:00.5Z".parse().unwrap();
+    let at = "2026-11-21T12:00:00Z";
+    let untouched = None;
+    for (before, nodes, expected) in [
+        (
+            CopyState::Absent,
+            vec!["n1"],
+            Some((json!("n1"), json!(at))),
+        ),
+        (CopyState::Absent, vec![], Some((json!(null), json!(null)))),
+        (
+            CopyState::Unreadable("x".into()),
+            vec!["n1"],
+            Some((json!("n1"), json!(at))),
+        ),
+        (present(&["n1"]), vec!["n1"], untouched.clone()),
+        (present(&["n1"]), vec!["n1", "n2"], untouched.clone()),
+        (present(&["n1"]), vec!["n2"], Some((json!("n2"), json!(at)))),
+        (present(&["n1"]), vec![], Some((json!(null), json!(null)))),
+        (present(&[]), vec![], untouched),
+        (present(&[]), vec!["n1"], Some((json!("n1"), json!(at)))),
+    ] {
+        let label = format!("{before:?} to {nodes:?}");
+        let patch = copy_patch(&with_copy(before), &copy(&nodes), now).unwrap();
+        let annotations = patch["metadata"]["annotations"].as_object().unwrap();
+        assert!(annotations.contains_key(COPY_ANNOTATION));
+        let written = annotations
+            .get(ATTACHED_NODE)
+            .map(|node| (node.clone(), annotations[ATTACHED_AT].clone()));
+        assert_eq!(written, expected, "{label}");
+    }
+}
+
+#[test]
+fn a_copy_is_never_written_without_a_version_or_longer_than_it_could_be_read() {
+    let now = Timestamp::UNIX_EPOCH;
+    let mut unknown = with_copy(CopyState::Absent);
+    unknown.version.resource_version.clear();
+    let refused = copy_patch(&unknown, &copy(&[]), now);
+    assert!(matches!(refused, Err(ClusterError::Refused(_))));
+    let mut long = copy(&[]);
+    long.record = "x".repeat(COPY_LENGTH_MAX);
+    let refused = copy_patch(&with_copy(CopyState::Absent), &long, now);
+    assert!(matches!(refused, Err(ClusterError::Refused(_))));
+}
+
+fn rig() -> (Volumes, Mock) {
+    let (client, mock) = Mock::new();
+    let requests = Requests::new(client, Duration::from_secs(10));
+    (Volumes::new(requests, DRIVER.into(), silent()), mock)
+}
+
+const PV: &str = "/api/v1/persistentvolumes/pvc-1";
+
+#[tokio::test(start_paused = true)]
+async fn a_write_is_a_merge_patch_guarded_by_the_version_and_returns_the_new_one() {
+    let (volumes, mut mock) = rig();
+    let before = with_copy(CopyState::Absent);
+    let copy = copy(&["n1"]);
+    let (written, ()) = tokio::join!(volumes.write_copy(&before, &copy), async {
+        let call = mock.expect(Method::PATCH, PV).await;
+        assert_eq!(call.body["metadata"]["resourceVersion"], "42");
+        assert_eq!(call.body["spec"], Value::Null);
+        let mut object = pv();
+        object["metadata"]["resourceVersion"] = json!("43");
+        object["metadata"]["annotations"] = call.body["metadata"]["annotations"].clone();
+        call.ok(object);
+    });
+    let written = written.unwrap();
+    assert_eq!(written.version.resource_version, "43");
+    assert_eq!(written.copy, CopyState::Present(Box::new(copy)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_over_another_version_is_a_conflict_that_names_the_pv() {
+    let (volumes, mut mock) = rig();
+    let (before, copy) = (with_copy(CopyState::Absent), copy(&[]));
+    let (written, ()) = tokio::join!(volumes.write_copy(&before, &copy), async {
+        mock.expect(Method::PATCH, PV).await.fail(409, "Conflict");
+    });
+    let expected = ClusterError::Conflict("PersistentVolume pvc-1".into());
+    assert_eq!(written, Err(expected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_never_answers_is_unreachable_at_the_deadline() {
+    let (volumes, mut mock) = rig();
+    let begun = tokio::time::Instant::now();
+    let (read, _held) = tokio::join!(volumes.read("pvc-1"), mock.next());
+    assert!(
+        matches!(read, Err(ClusterError::Unreachable(_))),
+        "{read:?}"
+    );
+    assert_eq!(begun.elapsed(), Duration::from_secs(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pv_that_is_gone_or_foreign_is_none_and_an_error_is_an_error() {
+    let (volumes, mut mock) = rig();
+    let (read, ()) = tokio::join!(volumes.read("pvc-1"), async {
+        mock.expect(Method::GET, PV).await.fail(404, "NotFound");
+    });
+    assert_eq!(read, Ok(None));
+    let (read, ()) = tokio::join!(volumes.read("pvc-1"), async {
+        let mut foreign = pv();
+        foreign["spec"]["csi"]["driver"] = json!("other");
+        mock.next().await.ok(foreign);
+    });
+    assert_eq!(read, Ok(None));
+    let (read, ()) = tokio::join!(volumes.read("pvc-1"), async {
+        drop(mock.next().await);
+    });
+    assert!(
+        matches!(read, Err(ClusterError::Unreachable(_))),
+        "{read:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_search_reads_page_after_page_until_the_handle_is_found() {
+    let (volumes, mut mock) = rig();
+    let page = |next: &str, items: Value| {
+        json!({"kind": "PersistentVolumeList", "apiVersion": "v1",
+            "metadata": {"continue": next, "resourceVersion": "1"}, "items": items})
+    };
+    let (found, ()) = tokio::join!(volumes.search("pvc-1"), async {
+        let list = "/api/v1/persistentvolumes";
+        let call = mock.expect(Method::GET, list).await;
+        assert!(call.uri.contains("limit=500"), "{}", call.uri);
+        call.ok(page("token", json!([])));
+        let call = mock.expect(Method::GET, list).await;
+        assert!(call.uri.contains("continue=token"), "{}", call.uri);
+        call.ok(page("", json!([pv()])));
+    });
+    assert_eq!(found.unwrap().unwrap().name, "pvc-1");
+}
