@@ -11,7 +11,10 @@ use protox::prost_reflect::{DescriptorPool, MessageDescriptor};
 
 fn main() -> Result<(), Box<dyn Error>> {
     // cargo:rerun lines are this program's answer to cargo, not a log.
-    #[expect(clippy::disallowed_macros, reason = "a build script talks to cargo on stdout")]
+    #[expect(
+        clippy::disallowed_macros,
+        reason = "a build script talks to cargo on stdout"
+    )]
     {
         println!("cargo:rerun-if-changed=proto/csi.proto");
     }

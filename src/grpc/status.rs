@@ -151,9 +151,13 @@ mod test {
 
     #[test]
     fn an_outcome_is_read_from_the_head_of_a_response() {
-        let failed = Status::from(Error::new(Kind::NotFound, "no volume \"ä\"\n")).into_http::<()>();
+        let failed =
+            Status::from(Error::new(Kind::NotFound, "no volume \"ä\"\n")).into_http::<()>();
         let outcome = Outcome::of(failed.headers());
-        assert_eq!((outcome.code, outcome.message.as_str()), ("NOT_FOUND", "no volume \"ä\"\n"));
+        assert_eq!(
+            (outcome.code, outcome.message.as_str()),
+            ("NOT_FOUND", "no volume \"ä\"\n")
+        );
         assert!(Outcome::of(&HeaderMap::new()).is_ok());
     }
 }
