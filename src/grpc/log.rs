@@ -119,11 +119,6 @@ impl Drop for Call {
     fn drop(&mut self) {
         let took = self.since.elapsed();
         let code = self.outcome.code;
-        // Anybody can make up methods; a label for each would fill the memory.
-        let unknown = self.outcome.is_unimplemented();
-        let label = if unknown { "other" } else { &self.method };
-        self.to.metrics.answered(label, code, took);
-
         let subject = self.note.get();
         let message: String = self
             .outcome
@@ -145,6 +140,11 @@ impl Drop for Call {
             Level::Info => info!(log, "rpc answered"),
             _ => debug!(log, "rpc answered"),
         }
+
+        // Anybody can make up methods; a label for each would fill the memory.
+        let unknown = self.outcome.is_unimplemented();
+        let label = if unknown { "other" } else { &self.method };
+        self.to.metrics.answered(label, code, took);
     }
 }
 
