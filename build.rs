@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let paths: Vec<String> = secretive
         .iter()
-        .map(|(message, _)| format!(".{}", message.full_name()))
+        .map(|one| format!(".{}", one.message.full_name()))
         .collect();
     tonic_prost_build::configure()
         .generate_default_stubs(true)
@@ -40,10 +40,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Every message with fields that the contract marks `csi_secret`, and the names of these fields.
-fn secretive(
-    pool: &DescriptorPool,
-) -> Result<Vec<(MessageDescriptor, Vec<String>)>, Box<dyn Error>> {
+/// A message with fields that the contract marks `csi_secret`.
+struct Secretive {
+    message: MessageDescriptor,
+    /// The names of these fields.
+    secrets: Vec<String>,
+}
+
+/// Every such message.
+fn secretive(pool: &DescriptorPool) -> Result<Vec<Secretive>, Box<dyn Error>> {
     let mark = pool
         .get_extension_by_name("csi.v1.csi_secret")
         .ok_or("the contract does not define csi_secret")?;
@@ -60,15 +65,15 @@ fn secretive(
         if message.parent_message().is_some() || message.oneofs().len() > 0 {
             return Err(format!("{}: cannot write its Debug", message.full_name()).into());
         }
-        found.push((message, secrets));
+        found.push(Secretive { message, secrets });
     }
     Ok(found)
 }
 
 /// A `Debug` for each of these messages that prints everything but the secrets.
-fn redacted(messages: &[(MessageDescriptor, Vec<String>)]) -> Result<String, std::fmt::Error> {
+fn redacted(messages: &[Secretive]) -> Result<String, std::fmt::Error> {
     let mut code = String::new();
-    for (message, secrets) in messages {
+    for Secretive { message, secrets } in messages {
         let name = message.name();
         writeln!(code, "impl ::std::fmt::Debug for {name} {{")?;
         writeln!(

@@ -17,7 +17,8 @@ macro_rules! fields {
         [$(Field {
             name: $name,
             call: |$text| {
-                let mut $r = $base;
+                let right = $base;
+                let mut $r = right;
                 $put;
                 read::<$parsed, _>($r).map(drop)
             },
@@ -211,7 +212,8 @@ fn overlong_strings_are_refused_in_every_field() {
 
 #[test]
 fn secrets_are_bounded_and_never_shown() {
-    let calls: [fn(HashMap<String, String>) -> Result<(), Error>; 6] = [
+    type Call = fn(HashMap<String, String>) -> Result<(), Error>;
+    let calls: [Call; 6] = [
         |secrets| {
             read::<CreateVolume, _>(pb::CreateVolumeRequest {
                 secrets,
