@@ -1,5 +1,10 @@
 //! How a volume is to be used: raw or with a file system, from one node or several.
 
+/// The file systems that a node can make and grow.
+pub const FS_TYPES: [&str; 3] = ["ext4", "xfs", "btrfs"];
+/// The file system of a volume for which nobody names one.
+pub const DEFAULT_FS_TYPE: &str = "ext4";
+
 /// The CSI access modes, under the names of the specification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccessMode {
@@ -26,7 +31,7 @@ pub enum Medium {
     Block,
     /// A mounted file system.
     FileSystem {
-        /// `ext4`, `xfs` or `btrfs`.
+        /// One of [`FS_TYPES`], or a name that [`Capability::unsupported`] refuses.
         fs_type: String,
         /// Options for mount(8).
         mount_flags: Vec<String>,
@@ -61,16 +66,76 @@ impl Capability {
     /// Why we cannot serve it, or `None`. A file system that several nodes write to would destroy
     /// itself; a block device is the business of whoever opens it (live migration).
     pub fn unsupported(&self) -> Option<String> {
-        match &self.medium {
-            Medium::FileSystem { fs_type, .. }
-                if self.mode.is_multi_node() && !self.mode.is_read_only() =>
-            {
-                Some(format!(
-                    "a file system ({fs_type}) cannot be written from several nodes; use \
-                     volumeMode Block, or an access mode for one node or for reading only"
-                ))
-            }
-            _ => None,
+        let Medium::FileSystem { fs_type, .. } = &self.medium else {
+            return None;
+        };
+        if !FS_TYPES.contains(&fs_type.as_str()) {
+            return Some(format!(
+                "file system \"{fs_type}\" is not supported; use one of {}",
+                FS_TYPES.join(", ")
+            ));
         }
+        if self.mode.is_multi_node() && !self.mode.is_read_only() {
+            return Some(format!(
+                "a file system ({fs_type}) cannot be written from several nodes; use volumeMode \
+                 Block, or an access mode for one node or for reading only"
+            ));
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    fn file_system(mode: AccessMode, fs_type: &str) -> Capability {
+        Capability {
+            mode,
+            medium: Medium::FileSystem {
+                fs_type: fs_type.into(),
+                mount_flags: Vec::new(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_file_system_on_several_nodes_must_not_be_written() {
+        let table = [
+            (AccessMode::SingleNodeWriter, true),
+            (AccessMode::SingleNodeReaderOnly, true),
+            (AccessMode::SingleNodeSingleWriter, true),
+            (AccessMode::SingleNodeMultiWriter, true),
+            (AccessMode::MultiNodeReaderOnly, true),
+            (AccessMode::MultiNodeSingleWriter, false),
+            (AccessMode::MultiNodeMultiWriter, false),
+        ];
+        for (mode, served) in table {
+            assert_eq!(
+                file_system(mode, "xfs").unsupported().is_none(),
+                served,
+                "{mode:?}"
+            );
+            let block = Capability {
+                mode,
+                medium: Medium::Block,
+            };
+            assert_eq!(block.unsupported(), None, "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn only_file_systems_that_a_node_can_make_are_served() {
+        for fs_type in FS_TYPES {
+            assert_eq!(
+                file_system(AccessMode::SingleNodeWriter, fs_type).unsupported(),
+                None
+            );
+        }
+        for fs_type in ["ext3", "ntfs", "XFS", ""] {
+            let why = file_system(AccessMode::SingleNodeWriter, fs_type).unsupported();
+            assert!(why.unwrap().contains("ext4, xfs, btrfs"), "{fs_type}");
+        }
+        assert!(FS_TYPES.contains(&DEFAULT_FS_TYPE));
     }
 }
