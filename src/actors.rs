@@ -39,6 +39,8 @@
 //! in recipients and [`supervision::Alive`].
 
 pub mod backoff;
+#[cfg(test)]
+mod doubles;
 pub mod node_watcher;
 pub mod probe;
 pub mod rds_connection;

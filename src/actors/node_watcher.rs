@@ -24,7 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 use self::transitions::Known;
 use super::backoff::Backoff;
 use super::supervision::{
-    Alive, Entry, Guard, Guarded, Panicked, Supervision, begin, caught, enter, later, stop,
+    Alive, Entry, Faults, Guard, Guarded, Panicked, Supervision, begin, caught, enter, later, stop,
 };
 use super::trigger::{Cause, TriggerHandle};
 use super::{NoMetrics, Shutdown};
@@ -176,7 +176,7 @@ impl NodeWatcherActor {
         if self.stopping {
             return;
         }
-        let stream = Pumped::new(Arc::clone(&self.changes));
+        let stream = Pumped::new(Arc::clone(&self.changes), self.guard.faults());
         self.volatile.stream = Some(ctx.add_stream(stream));
     }
 
@@ -206,10 +206,11 @@ struct Pumped {
 }
 
 impl Pumped {
-    fn new(make: NodeChanges) -> Self {
+    fn new(make: NodeChanges, faults: Faults) -> Self {
         let (to, changes) = mpsc::channel(CHANGES_MAX);
         let pump = tokio::spawn(async move {
             let read = async {
+                faults.pass(Entry::Future);
                 let mut stream = make();
                 while let Some(change) = stream.next().await {
                     if to.send(Ok(change)).await.is_err() {

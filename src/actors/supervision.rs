@@ -160,6 +160,11 @@ impl Guard {
         &self.log
     }
 
+    /// The actor's fault points, for work that catches its own panics.
+    pub fn faults(&self) -> Faults {
+        self.faults.clone()
+    }
+
     /// To be called by `restarting()`: counts, and decides how long the first work waits. Returns
     /// that delay.
     pub fn restarting(&mut self) -> Duration {
@@ -274,7 +279,7 @@ pub fn spawn<A: Guarded, T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
     then: impl FnOnce(&mut A, &mut Context<A>, T) + 'static,
 ) -> SpawnHandle {
-    let faults = actor.guard().faults.clone();
+    let faults = actor.guard().faults();
     let task = tokio::spawn(async move {
         let work = async move {
             faults.pass(Entry::Future);

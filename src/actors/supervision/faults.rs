@@ -35,7 +35,7 @@ impl Faults {
     }
 
     /// Panics where a test has asked for it.
-    pub(super) fn pass(&self, entry: Entry) {
+    pub(in crate::actors) fn pass(&self, entry: Entry) {
         let Some(armed) = &self.armed else { return };
         let left = &armed[entry as usize];
         let less = left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
