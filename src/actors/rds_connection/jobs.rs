@@ -1,0 +1,213 @@
+//! Commands that wait for a lane: first in, first out, bounded. Pure but for the senders in it.
+//!
+//! What a lane gets is a [`Work`]. It is one job today; several in one line are a matter of this
+//! file and of [`super::lanes`] alone.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::rds::{Command, Failure, Link, Reply};
+use crate::volume::turns::Turn;
+
+/// Where the answer to a command goes.
+pub type AnswerTo = oneshot::Sender<Result<Reply, Failure>>;
+
+/// A command, and who waits for its reply.
+#[derive(Debug)]
+pub struct Job {
+    /// What the box shall do.
+    pub command: Command,
+    /// The right to change the volume: goes where the command goes.
+    pub turn: Option<Turn>,
+    /// Closed when the caller has gone.
+    pub answer: AnswerTo,
+    /// If it still waits then, it is answered that the box is busy.
+    pub expires: Instant,
+}
+
+/// What one lane does in one exec.
+#[derive(Debug)]
+pub struct Work {
+    /// The job.
+    pub job: Job,
+}
+
+/// Why a command was not taken, or not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denied {
+    /// There is no connection.
+    NotConnected,
+    /// Too many wait, or it waited too long.
+    Busy,
+    /// The daemon stops, or the actor was restarted.
+    Stopping,
+}
+
+impl Denied {
+    /// The value of the label `reason`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NotConnected => "not_connected",
+            Self::Busy => "busy",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// That the box of `address` is not connected, as `link` says it at `now`.
+pub fn not_connected(address: &str, link: &Link, now: Instant) -> Failure {
+    let (why, next) = match link {
+        Link::Down { why, next, .. } => (why.clone(), *next),
+        Link::Up { .. } => ("the connection was replaced".into(), None),
+    };
+    Failure::NotConnected {
+        address: address.to_owned(),
+        why,
+        next_attempt: next.map_or(Duration::ZERO, |next| next.saturating_duration_since(now)),
+    }
+}
+
+/// The jobs that wait.
+#[derive(Debug, Default)]
+pub struct Queue {
+    jobs: VecDeque<Job>,
+}
+
+impl Queue {
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Puts `job` behind the others, or gives it back where `max` wait already.
+    pub fn push(&mut self, job: Job, max: usize) -> Result<(), Job> {
+        if self.jobs.len() >= max {
+            self.jobs.retain(|job| !job.answer.is_closed());
+        }
+        if self.jobs.len() >= max {
+            return Err(job);
+        }
+        self.jobs.push_back(job);
+        Ok(())
+    }
+
+    /// The next work whose caller still waits.
+    pub fn next(&mut self) -> Option<Work> {
+        loop {
+            let job = self.jobs.pop_front()?;
+            if !job.answer.is_closed() {
+                return Some(Work { job });
+            }
+        }
+    }
+
+    /// When the first of them expires.
+    pub fn next_expiry(&self) -> Option<Instant> {
+        self.jobs.iter().map(|job| job.expires).min()
+    }
+
+    /// Takes out the jobs that have waited too long.
+    pub fn expired(&mut self, now: Instant) -> Vec<Job> {
+        let jobs = std::mem::take(&mut self.jobs);
+        let (expired, waiting): (Vec<_>, _) = jobs.into_iter().partition(|job| job.expires <= now);
+        self.jobs = waiting.into();
+        expired
+    }
+
+    /// Takes out all jobs.
+    pub fn drain(&mut self) -> Vec<Job> {
+        std::mem::take(&mut self.jobs).into()
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Caller = oneshot::Receiver<Result<Reply, Failure>>;
+
+    fn job(expires: Instant) -> (Job, Caller) {
+        let (answer, caller) = oneshot::channel();
+        let job = Job {
+            command: Command::Poll,
+            turn: None,
+            answer,
+            expires,
+        };
+        (job, caller)
+    }
+
+    #[test]
+    fn a_full_queue_gives_back_and_forgets_callers_that_have_gone() {
+        let now = Instant::now();
+        let mut queue = Queue::default();
+        let (first, first_caller) = job(now);
+        let (second, _second_caller) = job(now);
+        let (third, _third_caller) = job(now);
+        assert!(queue.push(first, 1).is_ok());
+        let second = queue.push(second, 1).unwrap_err();
+        drop(first_caller);
+        assert!(queue.push(second, 1).is_ok());
+        assert!(queue.push(third, 0).is_err());
+        assert_eq!(queue.len(), 1);
+    }
+
+    #[test]
+    fn a_job_whose_caller_has_gone_is_never_work() {
+        let mut queue = Queue::default();
+        let (gone, caller) = job(Instant::now());
+        queue.push(gone, 9).unwrap();
+        drop(caller);
+        assert!(queue.next().is_none());
+    }
+
+    #[test]
+    fn what_has_waited_too_long_comes_out_and_the_rest_stays_in_order() {
+        let now = Instant::now();
+        let seconds = |n| now + Duration::from_secs(n);
+        let mut queue = Queue::default();
+        let mut callers = Vec::new();
+        for expires in [seconds(3), seconds(1), seconds(2)] {
+            let (job, caller) = job(expires);
+            queue.push(job, 9).unwrap();
+            callers.push(caller);
+        }
+        assert_eq!(queue.next_expiry(), Some(seconds(1)));
+        assert_eq!(queue.expired(seconds(1)).len(), 1);
+        assert_eq!(queue.next().unwrap().job.expires, seconds(3));
+        assert_eq!(queue.next().unwrap().job.expires, seconds(2));
+    }
+
+    proptest! {
+        /// Random pushes, takes and callers that leave: the bound holds, the order holds, nobody
+        /// who still waits is forgotten.
+        #[test]
+        fn order_and_bound_hold(steps in prop::collection::vec(0u8..4, 0..200), max in 0usize..6) {
+            let start = Instant::now();
+            let mut queue = Queue::default();
+            let mut callers: VecDeque<(Instant, Caller)> = VecDeque::new();
+            for (at, step) in steps.into_iter().enumerate() {
+                let at = start + Duration::from_secs(at as u64);
+                match step {
+                    0 | 1 => {
+                        let (job, caller) = job(at);
+                        match queue.push(job, max) {
+                            Ok(()) => callers.push_back((at, caller)),
+                            Err(_) => prop_assert_eq!(callers.len(), max),
+                        }
+                    }
+                    2 => {
+                        let next = queue.next().map(|work| work.job.expires);
+                        prop_assert_eq!(next, callers.pop_front().map(|(at, _)| at));
+                    }
+                    _ => drop(callers.pop_back()),
+                }
+                prop_assert!(queue.len() <= max);
+            }
+        }
+    }
+}
