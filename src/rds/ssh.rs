@@ -10,6 +10,7 @@ mod handshake;
 pub mod host_key;
 pub mod key;
 mod offers;
+mod renewing;
 mod russh;
 mod socket;
 mod thrussh;

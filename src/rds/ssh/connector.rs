@@ -8,6 +8,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
@@ -18,6 +19,7 @@ use super::handshake::{Failure, Target};
 use super::host_key::PinnedKeys;
 use super::key::PrivateKey;
 use super::offers::{Choice, RUSSH, THRUSSH, choose, read_offer};
+use super::renewing::{Open, Renewing};
 use super::{Connect, ConnectError, Session, russh, thrussh};
 
 /// Bytes of output that one command may give. A poll of thousands of disks stays far below.
@@ -81,25 +83,12 @@ impl SshConnector {
         self
     }
 
-    async fn load_key(&self) -> Result<PrivateKey, ConnectError> {
-        let path = self.key.clone();
-        let refused = |reason: String| ConnectError::Key {
-            path: self.key.display().to_string(),
-            reason,
-        };
-        match tokio::task::spawn_blocking(move || PrivateKey::load(&path)).await {
-            Ok(Ok(key)) => Ok(key),
-            Ok(Err(e)) => Err(refused(e.to_string())),
-            Err(_) => Err(refused("reading it was interrupted".to_owned())),
-        }
-    }
-
     async fn open(&self, key: &PrivateKey) -> Result<Box<dyn Session>, ConnectError> {
         if self.second.load(Ordering::Relaxed) {
             return self.open_second(key).await;
         }
         let reason = match thrussh::open(&self.target, key).await {
-            Ok(session) => return Ok(session),
+            Ok(session) => return Ok(self.renewing(session)),
             Err(Failure::Other(error)) => return Err(error),
             Err(Failure::NoCommonAlgorithm(reason)) => reason,
         };
@@ -141,6 +130,26 @@ impl SshConnector {
         Err(self.algorithms(RUSSH.advice(&offer)))
     }
 
+    fn renewing(&self, first: Box<dyn Session>) -> Box<dyn Session> {
+        let (target, path) = (self.target.clone(), self.key.clone());
+        let open: Open = Arc::new(move || {
+            let (target, path) = (target.clone(), path.clone());
+            Box::pin(async move {
+                let key = load_key(path).await?;
+                thrussh::open(&target, &key)
+                    .await
+                    .map_err(|failure| match failure {
+                        Failure::Other(error) => error,
+                        Failure::NoCommonAlgorithm(reason) => ConnectError::Handshake {
+                            address: target.address.clone(),
+                            reason,
+                        },
+                    })
+            })
+        });
+        Box::new(Renewing::new(first, open))
+    }
+
     fn handshake(&self, reason: String) -> ConnectError {
         ConnectError::Handshake {
             address: self.target.address.clone(),
@@ -159,7 +168,7 @@ impl SshConnector {
 #[async_trait]
 impl Connect for SshConnector {
     async fn connect(&self) -> Result<Box<dyn Session>, ConnectError> {
-        let key = self.load_key().await?;
+        let key = load_key(self.key.clone()).await?;
         // The libraries spawn tasks, whose panics they report, but parse in ours, too.
         AssertUnwindSafe(self.open(&key))
             .catch_unwind()
@@ -170,4 +179,17 @@ impl Connect for SshConnector {
     fn address(&self) -> &str {
         &self.target.address
     }
+}
+
+async fn load_key(path: PathBuf) -> Result<PrivateKey, ConnectError> {
+    let shown = path.display().to_string();
+    let reason = match tokio::task::spawn_blocking(move || PrivateKey::load(&path)).await {
+        Ok(Ok(key)) => return Ok(key),
+        Ok(Err(e)) => e.to_string(),
+        Err(_) => "reading it was interrupted".to_owned(),
+    };
+    Err(ConnectError::Key {
+        path: shown,
+        reason,
+    })
 }

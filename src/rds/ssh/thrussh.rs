@@ -4,8 +4,9 @@
 //! [`super::offers`] for the algorithms. Three traits of the library shape this file. A failed
 //! handshake shows on the next call as "Channel send error", the real error is what the
 //! [`Handle`] resolves to. The channel of a finished command is dropped without a word when the
-//! connection dies, so the close of a channel is passed on as a message of its own. And its task
-//! waits for a silent peer for ever, which the [`Grip`] ends.
+//! connection dies, so the close of a channel is passed on as a message of its own. Its task waits
+//! for a silent peer for ever, which the [`Grip`] ends. And it never answers the close of a
+//! channel, which [`super::renewing`] makes up for.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
