@@ -5,6 +5,17 @@
 //! The actor that owns the sessions knows only these traits; thrussh and russh are named in
 //! `rds/ssh/` alone.
 
+pub mod connector;
+mod handshake;
+pub mod host_key;
+pub mod key;
+mod offers;
+mod renewing;
+mod russh;
+mod socket;
+mod thrussh;
+mod wire;
+
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
