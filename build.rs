@@ -11,10 +11,7 @@ use protox::prost_reflect::{DescriptorPool, MessageDescriptor};
 
 fn main() -> Result<(), Box<dyn Error>> {
     // cargo:rerun lines are this program's answer to cargo, not a log.
-    #[expect(
-        clippy::disallowed_macros,
-        reason = "a build script talks to cargo on stdout"
-    )]
+    #[expect(clippy::disallowed_macros, reason = "a build script talks to cargo on stdout")]
     {
         println!("cargo:rerun-if-changed=proto/csi.proto");
     }
@@ -27,10 +24,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = env::var("OUT_DIR")?;
     fs::write(Path::new(&out).join("redacted.rs"), redacted(&secretive)?)?;
 
-    let paths: Vec<String> = secretive
-        .iter()
-        .map(|one| format!(".{}", one.message.full_name()))
-        .collect();
+    let paths: Vec<String> =
+        secretive.iter().map(|one| format!(".{}", one.message.full_name())).collect();
     tonic_prost_build::configure()
         .generate_default_stubs(true)
         .codec_path("crate::grpc::codec::Codec")

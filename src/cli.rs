@@ -167,27 +167,16 @@ mod test {
         for (line, command) in [
             (
                 "rds-csi controller --config a.toml",
-                Command::Controller(ControllerArgs {
-                    config: file.clone(),
-                }),
+                Command::Controller(ControllerArgs { config: file.clone() }),
             ),
-            (
-                "rds-csi config-check a.toml",
-                Command::ConfigCheck(ConfigCheckArgs { file }),
-            ),
+            ("rds-csi config-check a.toml", Command::ConfigCheck(ConfigCheckArgs { file })),
             (
                 "rds-csi sandbox --once --routeros 7.21",
-                Command::Sandbox(SandboxArgs {
-                    once: true,
-                    routeros: "7.21".into(),
-                }),
+                Command::Sandbox(SandboxArgs { once: true, routeros: "7.21".into() }),
             ),
             (
                 "rds-csi sandbox",
-                Command::Sandbox(SandboxArgs {
-                    once: false,
-                    routeros: "7.24.4".into(),
-                }),
+                Command::Sandbox(SandboxArgs { once: false, routeros: "7.24.4".into() }),
             ),
         ] {
             assert_eq!(parse(line).unwrap(), command, "{line}");
@@ -205,16 +194,8 @@ mod test {
             let error = parse(line).unwrap_err();
             assert_eq!(exit_code(&error), ExitCode::from(USAGE), "{line}");
         }
-        for line in [
-            "rds-csi --help",
-            "rds-csi --version",
-            "rds-csi controller --help",
-        ] {
-            assert_eq!(
-                exit_code(&parse(line).unwrap_err()),
-                ExitCode::from(SUCCESS),
-                "{line}"
-            );
+        for line in ["rds-csi --help", "rds-csi --version", "rds-csi controller --help"] {
+            assert_eq!(exit_code(&parse(line).unwrap_err()), ExitCode::from(SUCCESS), "{line}");
         }
     }
 
@@ -223,11 +204,7 @@ mod test {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
         let help = Cli::command().render_help().to_string();
-        for lesson in [
-            "rds-csi sandbox --once",
-            "RDSCSI__RECONCILE__INTERVAL=1m",
-            "64  wrong",
-        ] {
+        for lesson in ["rds-csi sandbox --once", "RDSCSI__RECONCILE__INTERVAL=1m", "64  wrong"] {
             assert!(help.contains(lesson), "{lesson}");
         }
     }

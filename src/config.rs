@@ -99,10 +99,7 @@ impl Config {
         if exact.is_some() || address.ends_with(&format!(":{}", wanted.port())) {
             return exact.map(|(name, _)| name);
         }
-        let mut same = self
-            .backends
-            .iter()
-            .filter(|(_, b)| b.address.host() == wanted.host());
+        let mut same = self.backends.iter().filter(|(_, b)| b.address.host() == wanted.host());
         match (same.next(), same.next()) {
             (Some((name, _)), None) => Some(name),
             _ => None,
@@ -145,11 +142,7 @@ impl Config {
         for (name, backend) in &self.backends {
             backend.validate(name, &mut check);
             let first = addresses.insert(&backend.address);
-            check.that(
-                first,
-                "address",
-                "must not be the address of another backend",
-            );
+            check.that(first, "address", "must not be the address of another backend");
         }
         check
     }

@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use async_trait::async_trait;
 use slog::{Logger, debug, info, o, warn};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -52,12 +53,13 @@ pub struct Readiness {
     pub fields: Map<String, Value>,
 }
 
-/// Where the answers come from. No method may wait or do I/O.
+/// Where the answers come from. No method does I/O or waits for long.
+#[async_trait]
 pub trait Health: Send + Sync + 'static {
     /// Whether process and actors are alive; else what is not. A failure restarts the container.
     fn livez(&self) -> Result<(), String>;
     /// Whether the driver can serve.
-    fn readyz(&self) -> Readiness;
+    async fn readyz(&self) -> Readiness;
     /// Everything that is known, for a person.
     fn statusz(&self) -> Value;
 }
@@ -88,10 +90,7 @@ pub async fn serve(
         };
         match accepted {
             (Ok((stream, peer)), place) => {
-                let answers = Answers {
-                    metrics: metrics.clone(),
-                    health: Arc::clone(&health),
-                };
+                let answers = Answers { metrics: metrics.clone(), health: Arc::clone(&health) };
                 let (log, shutdown) = (log.new(o!("peer" => peer)), shutdown.clone());
                 connections.spawn(async move {
                     let _place = place;
@@ -116,9 +115,10 @@ async fn connection(
     log: &Logger,
     shutdown: CancellationToken,
 ) {
+    let answers = Arc::new(answers);
     let service = service_fn(move |request| {
-        let response = answers.to(&request);
-        async move { Ok::<_, Infallible>(response) }
+        let answers = answers.clone();
+        async move { Ok::<_, Infallible>(answers.to(&request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -148,12 +148,10 @@ struct Answers {
 }
 
 impl Answers {
-    fn to(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn to(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut refusal = answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n");
-            refusal
-                .headers_mut()
-                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return refusal;
         }
         match request.uri().path() {
@@ -169,13 +167,9 @@ impl Answers {
                 Err(why) => answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{why}\n")),
             },
             "/readyz" => {
-                let readiness = self.health.readyz();
+                let readiness = self.health.readyz().await;
                 let ready = readiness.ready;
-                let status = if ready {
-                    StatusCode::OK
-                } else {
-                    StatusCode::SERVICE_UNAVAILABLE
-                };
+                let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
                 json(status, &readiness)
             }
             "/statusz" => json(StatusCode::OK, &self.health.statusz()),
@@ -191,20 +185,14 @@ impl Answers {
 fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
     match serde_json::to_string_pretty(value) {
         Ok(text) => answer(status, JSON, text + "\n"),
-        Err(error) => answer(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            TEXT,
-            format!("{error}\n"),
-        ),
+        Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
     }
 }
 
 fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 

@@ -83,12 +83,7 @@ impl Logging {
             .build_with_guard();
         let level = LevelSwitch::new(config.level.into());
         let drain = level.in_front_of(drain.ignore_res());
-        Self {
-            log: Logger::root(drain, o!()),
-            level,
-            _bridge: None,
-            _writer: writer,
-        }
+        Self { log: Logger::root(drain, o!()), level, _bridge: None, _writer: writer }
     }
 }
 
@@ -114,18 +109,11 @@ fn log_panic(log: &Logger, info: &PanicHookInfo<'_>) {
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     let said = text.unwrap_or("no message");
     let place = info.location().map(ToString::to_string).unwrap_or_default();
-    let thread = std::thread::current()
-        .name()
-        .unwrap_or("unnamed")
-        .to_owned();
+    let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
     // Empty unless RUST_BACKTRACE asks for it.
     let backtrace = std::backtrace::Backtrace::capture();
     let captured = backtrace.status() == std::backtrace::BacktraceStatus::Captured;
-    let backtrace = if captured {
-        backtrace.to_string()
-    } else {
-        String::new()
-    };
+    let backtrace = if captured { backtrace.to_string() } else { String::new() };
     crit!(log, "panic"; "panic" => said, "at" => place, "thread" => thread, "backtrace" => backtrace);
 }
 

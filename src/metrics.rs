@@ -58,11 +58,7 @@ impl Metrics {
     pub fn new(registry: Registry) -> Result<Self, Error> {
         let register = Register(&registry);
         register
-            .gauge(
-                "rds_csi_build_info",
-                "Always 1; the version is in the label",
-                ["version"],
-            )?
+            .gauge("rds_csi_build_info", "Always 1; the version is in the label", ["version"])?
             .set([env!("CARGO_PKG_VERSION")], 1.0);
         Ok(Self {
             rds: RdsMetrics::new(&register)?,

@@ -87,6 +87,8 @@ pub struct Limits {
     pub grace: Duration,
     /// How long an item may be without a PV before it is reported.
     pub orphan_grace: Duration,
+    /// Time between two reads of a disk's counters.
+    pub counter_interval: Duration,
     /// How long to wait after a fence where the box has no I/O counters.
     pub drain: Duration,
     /// When many unhealthy nodes are a storm.
@@ -102,10 +104,6 @@ pub trait Observer: Send + Sync {
 /// What was done, or was tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Happened {
-    /// A volume was attached, or not.
-    Attached(Result<(), Kind>),
-    /// A volume was detached, or not.
-    Detached(Result<(), Kind>),
     /// Two nodes wanted one volume.
     Conflict,
     /// A volume was fenced, or the fence was not confirmed.
@@ -120,8 +118,8 @@ pub enum Happened {
     SuspectNodes(usize),
     /// So many volumes are held back.
     Held(usize),
-    /// So many items have no owner.
-    Orphans(usize),
+    /// So many volumes are attached.
+    Attached(usize),
 }
 
 /// A volume to be made.

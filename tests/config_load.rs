@@ -16,13 +16,8 @@ volume_paths = ["pool/volumes"]
 "#;
 
 fn sources(variables: &[(&str, &str)]) -> Sources {
-    let environment = variables
-        .iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-    Sources {
-        file: Some("/etc/rds-csi.toml".into()),
-        environment: environment.collect(),
-    }
+    let environment = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    Sources { file: Some("/etc/rds-csi.toml".into()), environment: environment.collect() }
 }
 
 fn load(file: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -31,9 +26,7 @@ fn load(file: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
 
 /// Loads one box and `more`, and gives the refusal.
 fn refusal(more: &str) -> String {
-    load(&format!("{more}\n{ONE_BOX}"), &[])
-        .unwrap_err()
-        .to_string()
+    load(&format!("{more}\n{ONE_BOX}"), &[]).unwrap_err().to_string()
 }
 
 #[test]
@@ -66,10 +59,7 @@ fn variables_alone_configure_everything() {
         ("RDSCSI__BACKENDS__RDS-A__ADDRESS", "rds.example:2222"),
         ("RDSCSI__BACKENDS__RDS-A__USER", "csi"),
         ("RDSCSI__BACKENDS__RDS-A__KEY_PATH", "/key"),
-        (
-            "RDSCSI__BACKENDS__RDS-A__HOST_KEY",
-            "ssh-rsa AAAA box, SHA256:abc",
-        ),
+        ("RDSCSI__BACKENDS__RDS-A__HOST_KEY", "ssh-rsa AAAA box, SHA256:abc"),
         ("RDSCSI__BACKENDS__RDS-A__VOLUME_PATHS", "/pool/a, pool/b"),
         ("RDSCSI__BACKENDS__RDS-A__LANES", "5"),
         ("RDSCSI__BACKEND_DEFAULTS__BACKOFF_JITTER", "0"),
@@ -104,14 +94,8 @@ fn a_backend_overrides_what_all_backends_share() {
 fn a_refusal_names_the_key_the_value_and_the_way_out() {
     let five_minutes = "write it like `interval = \"5m\"` (time between two passes";
     for (more, parts) in [
-        (
-            "[reconcile]\ninterval = \"30\"",
-            vec!["reconcile.interval = \"30\"", five_minutes],
-        ),
-        (
-            "[reconcile]\ninterval = 30",
-            vec!["reconcile.interval = 30", five_minutes],
-        ),
+        ("[reconcile]\ninterval = \"30\"", vec!["reconcile.interval = \"30\"", five_minutes]),
+        ("[reconcile]\ninterval = 30", vec!["reconcile.interval = 30", five_minutes]),
         (
             "[reconcile]\ninterval = \"1ms\"",
             vec!["reconcile.interval = \"1ms\"", "from 1s to 1day"],
@@ -120,58 +104,19 @@ fn a_refusal_names_the_key_the_value_and_the_way_out() {
             "[reconcile]\nintervall = \"1m\"",
             vec!["reconcile.intervall = \"1m\"", "unknown", "`interval`"],
         ),
-        (
-            "[reconcile]\nmax_unhealthy = 40",
-            vec!["reconcile.max_unhealthy = 40", "\"40%\""],
-        ),
-        (
-            "colour = 1",
-            vec!["colour = 1", "unknown key", "`bare_ids`"],
-        ),
-        (
-            "[log]\nlevel = \"loud\"",
-            vec!["log.level = \"loud\"", "critical, error, warning"],
-        ),
-        (
-            "[log]\nlevel = \"info\"\nwhere = 1",
-            vec!["log.where", "unknown key", "`format`"],
-        ),
-        (
-            "[http]\nlisten = \"9809\"",
-            vec!["http.listen = \"9809\"", "0.0.0.0:9809"],
-        ),
-        (
-            "[driver]\nname = \"a b\"",
-            vec!["driver.name = \"a b\"", "rds.csi.srvlab.io"],
-        ),
-        (
-            "[driver]\nendpoint = \"tcp://x\"",
-            vec!["driver.endpoint = \"tcp://x\"", "unix://"],
-        ),
-        (
-            "[driver]\nendpoint_group = \"staff\"",
-            vec!["driver.endpoint_group = \"staff\"", "gid"],
-        ),
-        (
-            "bare_ids = \"other\"",
-            vec!["bare_ids = \"other\"", "one of the backends main"],
-        ),
-        (
-            "default_backend = \"other\"",
-            vec!["default_backend = \"other\"", "backends main"],
-        ),
-        (
-            "[backend_defaults]\nlanes = 99",
-            vec!["backend_defaults.lanes = 99", "from 1 to 16"],
-        ),
-        (
-            "[backend_defaults]\nlane = 1",
-            vec!["backend_defaults.lane", "no key of a backend"],
-        ),
-        (
-            "[backend_defaults]\nlanes = -1",
-            vec!["backend_defaults.lanes = -1"],
-        ),
+        ("[reconcile]\nmax_unhealthy = 40", vec!["reconcile.max_unhealthy = 40", "\"40%\""]),
+        ("colour = 1", vec!["colour = 1", "unknown key", "`bare_ids`"]),
+        ("[log]\nlevel = \"loud\"", vec!["log.level = \"loud\"", "critical, error, warning"]),
+        ("[log]\nlevel = \"info\"\nwhere = 1", vec!["log.where", "unknown key", "`format`"]),
+        ("[http]\nlisten = \"9809\"", vec!["http.listen = \"9809\"", "0.0.0.0:9809"]),
+        ("[driver]\nname = \"a b\"", vec!["driver.name = \"a b\"", "rds.csi.srvlab.io"]),
+        ("[driver]\nendpoint = \"tcp://x\"", vec!["driver.endpoint = \"tcp://x\"", "unix://"]),
+        ("[driver]\nendpoint_group = \"staff\"", vec!["driver.endpoint_group = \"staff\"", "gid"]),
+        ("bare_ids = \"other\"", vec!["bare_ids = \"other\"", "one of the backends main"]),
+        ("default_backend = \"other\"", vec!["default_backend = \"other\"", "backends main"]),
+        ("[backend_defaults]\nlanes = 99", vec!["backend_defaults.lanes = 99", "from 1 to 16"]),
+        ("[backend_defaults]\nlane = 1", vec!["backend_defaults.lane", "no key of a backend"]),
+        ("[backend_defaults]\nlanes = -1", vec!["backend_defaults.lanes = -1"]),
         (
             "[backend_defaults]\npoll_interval = \"5\"",
             vec!["backend_defaults.poll_interval = \"5\""],
@@ -180,10 +125,7 @@ fn a_refusal_names_the_key_the_value_and_the_way_out() {
             "[backend_defaults]\nbackoff_jitter = 2",
             vec!["backend_defaults.backoff_jitter = 2", "from 0 to 1"],
         ),
-        (
-            "[backend_defaults]\nbackoff_min = \"20s\"",
-            vec!["backoff_max = \"16s\"", "from 20s"],
-        ),
+        ("[backend_defaults]\nbackoff_min = \"20s\"", vec!["backoff_max = \"16s\"", "from 20s"]),
         (
             "[backend_defaults]\nsecond_session = \"on\"",
             vec!["second_session = \"on\"", "auto, force, forbid"],
@@ -191,26 +133,16 @@ fn a_refusal_names_the_key_the_value_and_the_way_out() {
     ] {
         let said = refusal(more);
         for part in parts {
-            assert!(
-                said.contains(part),
-                "{more:?}: {part:?} is missing in: {said}"
-            );
+            assert!(said.contains(part), "{more:?}: {part:?} is missing in: {said}");
         }
-        assert!(
-            said.contains("/etc/rds-csi.toml") || said.contains("backoff_max"),
-            "{said}"
-        );
+        assert!(said.contains("/etc/rds-csi.toml") || said.contains("backoff_max"), "{said}");
     }
 }
 
 #[test]
 fn a_backend_is_checked_key_by_key() {
     for (from, to, parts) in [
-        (
-            "address = \"10.0.0.1\"",
-            "",
-            vec!["backends.main.address: is missing", "10.0.0.10:22"],
-        ),
+        ("address = \"10.0.0.1\"", "", vec!["backends.main.address: is missing", "10.0.0.10:22"]),
         (
             "address = \"10.0.0.1\"",
             "address = \"a:b\"",
@@ -226,45 +158,18 @@ fn a_backend_is_checked_key_by_key() {
             "\"ecdsa-sha2-nistp256 A\"",
             vec!["backends.main.host_key", "ssh-rsa"],
         ),
-        (
-            "[\"pool/volumes\"]",
-            "[]",
-            vec!["backends.main.volume_paths", "must list a directory"],
-        ),
-        (
-            "[\"pool/volumes\"]",
-            "[\"a\", \"../b\"]",
-            vec!["backends.main.volume_paths", "../b"],
-        ),
-        (
-            "[\"pool/volumes\"]",
-            "[\"a\", \"/a\"]",
-            vec!["backends.main.volume_paths", "twice"],
-        ),
-        (
-            "user = \"rds-csi\"",
-            "user = \"a b\"",
-            vec!["backends.main.user = \"a b\""],
-        ),
-        (
-            "user = \"rds-csi\"",
-            "usr = \"a\"",
-            vec!["backends.main.usr", "unknown key"],
-        ),
-        (
-            "backends.main",
-            "backends.Main",
-            vec!["Main", "is no backend name"],
-        ),
+        ("[\"pool/volumes\"]", "[]", vec!["backends.main.volume_paths", "must list a directory"]),
+        ("[\"pool/volumes\"]", "[\"a\", \"../b\"]", vec!["backends.main.volume_paths", "../b"]),
+        ("[\"pool/volumes\"]", "[\"a\", \"/a\"]", vec!["backends.main.volume_paths", "twice"]),
+        ("user = \"rds-csi\"", "user = \"a b\"", vec!["backends.main.user = \"a b\""]),
+        ("user = \"rds-csi\"", "usr = \"a\"", vec!["backends.main.usr", "unknown key"]),
+        ("backends.main", "backends.Main", vec!["Main", "is no backend name"]),
     ] {
         let file = ONE_BOX.replace(from, to);
         assert_ne!(file, ONE_BOX, "{from}");
         let said = load(&file, &[]).unwrap_err().to_string();
         for part in parts {
-            assert!(
-                said.contains(part),
-                "{to:?}: {part:?} is missing in: {said}"
-            );
+            assert!(said.contains(part), "{to:?}: {part:?} is missing in: {said}");
         }
     }
 }
@@ -273,34 +178,15 @@ fn a_backend_is_checked_key_by_key() {
 fn no_box_and_an_undecided_choice_are_refused() {
     let said = Config::parse(&sources(&[]), None).unwrap_err().to_string();
     assert!(said.contains("add a table [backends.<name>]"), "{said}");
-    let two = format!(
-        "{ONE_BOX}{}",
-        ONE_BOX.replace("main", "other").replace(".1\"", ".2\"")
-    );
+    let two = format!("{ONE_BOX}{}", ONE_BOX.replace("main", "other").replace(".1\"", ".2\""));
     let said = load(&two, &[]).unwrap_err().to_string();
-    assert!(
-        said.contains("bare_ids") && said.contains("main, other"),
-        "{said}"
-    );
-    let said = load(&format!("bare_ids = \"main\"\n{two}"), &[])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        said.contains("default_backend") && said.contains("main, other"),
-        "{said}"
-    );
+    assert!(said.contains("bare_ids") && said.contains("main, other"), "{said}");
+    let said = load(&format!("bare_ids = \"main\"\n{two}"), &[]).unwrap_err().to_string();
+    assert!(said.contains("default_backend") && said.contains("main, other"), "{said}");
     let chosen = format!("bare_ids = \"main\"\ndefault_backend = \"other\"\n{two}");
-    assert_eq!(
-        load(&chosen, &[]).unwrap().default_backend.as_str(),
-        "other"
-    );
-    let said = load(&chosen.replace(".2\"", ".1:22\""), &[])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        said.contains("backends.other.address") && said.contains("another backend"),
-        "{said}"
-    );
+    assert_eq!(load(&chosen, &[]).unwrap().default_backend.as_str(), "other");
+    let said = load(&chosen.replace(".2\"", ".1:22\""), &[]).unwrap_err().to_string();
+    assert!(said.contains("backends.other.address") && said.contains("another backend"), "{said}");
 }
 
 #[test]
@@ -315,64 +201,29 @@ fn all_that_is_wrong_is_said_at_once() {
 #[test]
 fn a_misspelled_variable_is_refused_instead_of_ignored() {
     for (name, value, parts) in [
-        (
-            "RDSCSI_LOG__LEVEL",
-            "debug",
-            vec!["RDSCSI_LOG__LEVEL", "begin it with RDSCSI__"],
-        ),
-        (
-            "RDSCSI__LOG__LEVELS",
-            "debug",
-            vec!["log.levels", "the variable RDSCSI__LOG__LEVELS"],
-        ),
+        ("RDSCSI_LOG__LEVEL", "debug", vec!["RDSCSI_LOG__LEVEL", "begin it with RDSCSI__"]),
+        ("RDSCSI__LOG__LEVELS", "debug", vec!["log.levels", "the variable RDSCSI__LOG__LEVELS"]),
         (
             "RDSCSI__LOG__LEVEL",
             "loud",
             vec!["log.level = \"loud\"", "the variable RDSCSI__LOG__LEVEL"],
         ),
-        (
-            "RDSCSI__LOG____LEVEL",
-            "debug",
-            vec!["RDSCSI__LOG____LEVEL", "names no key"],
-        ),
-        (
-            "RDSCSI__LOG",
-            "debug",
-            vec!["log = \"debug\"", "RDSCSI__LOG"],
-        ),
-        (
-            "RDSCSI__BACKENDS",
-            "x",
-            vec!["backends = \"x\"", "RDSCSI__BACKENDS"],
-        ),
-        (
-            "RDSCSI__BACKEND_DEFAULTS",
-            "x",
-            vec!["backend_defaults", "must be a table"],
-        ),
+        ("RDSCSI__LOG____LEVEL", "debug", vec!["RDSCSI__LOG____LEVEL", "names no key"]),
+        ("RDSCSI__LOG", "debug", vec!["log = \"debug\"", "RDSCSI__LOG"]),
+        ("RDSCSI__BACKENDS", "x", vec!["backends = \"x\"", "RDSCSI__BACKENDS"]),
+        ("RDSCSI__BACKEND_DEFAULTS", "x", vec!["backend_defaults", "must be a table"]),
     ] {
         let said = load(ONE_BOX, &[(name, value)]).unwrap_err().to_string();
         for part in parts {
-            assert!(
-                said.contains(part),
-                "{name}: {part:?} is missing in: {said}"
-            );
+            assert!(said.contains(part), "{name}: {part:?} is missing in: {said}");
         }
     }
 }
 
 #[test]
 fn a_file_that_is_missing_or_no_toml_is_named() {
-    let missing = Sources {
-        file: Some("/nowhere/rds.toml".into()),
-        ..Sources::default()
-    };
-    assert!(
-        Config::load(&missing)
-            .unwrap_err()
-            .to_string()
-            .contains("/nowhere/rds.toml")
-    );
+    let missing = Sources { file: Some("/nowhere/rds.toml".into()), ..Sources::default() };
+    assert!(Config::load(&missing).unwrap_err().to_string().contains("/nowhere/rds.toml"));
     let said = load("[log\nlevel = 1", &[]).unwrap_err().to_string();
     assert!(
         said.contains("/etc/rds-csi.toml is not valid TOML") && said.contains("line 1"),
@@ -382,30 +233,15 @@ fn a_file_that_is_missing_or_no_toml_is_named() {
 
 #[test]
 fn an_address_leads_to_its_backend_and_no_other_does() {
-    let two = format!(
-        "{ONE_BOX}{}",
-        ONE_BOX
-            .replace("main", "other")
-            .replace(".1\"", ".2:2222\"")
-    );
-    let config = load(
-        &format!("bare_ids = \"main\"\ndefault_backend = \"main\"\n{two}"),
-        &[],
-    )
-    .unwrap();
+    let two = format!("{ONE_BOX}{}", ONE_BOX.replace("main", "other").replace(".1\"", ".2:2222\""));
+    let config =
+        load(&format!("bare_ids = \"main\"\ndefault_backend = \"main\"\n{two}"), &[]).unwrap();
     let at = |address| config.backend_at(address).map(|name| name.as_str());
     assert_eq!(at("10.0.0.1"), Some("main"));
     assert_eq!(at("10.0.0.1:22"), Some("main"));
     assert_eq!(at("10.0.0.2"), Some("other"));
     assert_eq!(at("10.0.0.2:2222"), Some("other"));
-    for address in [
-        "10.0.0.3",
-        "10.0.0.1:23",
-        "10.0.0.2:22",
-        "",
-        "10.0.0.1;",
-        "main",
-    ] {
+    for address in ["10.0.0.3", "10.0.0.1:23", "10.0.0.2:22", "", "10.0.0.1;", "main"] {
         assert_eq!(at(address), None, "{address}");
     }
 }
@@ -423,11 +259,7 @@ fn keys(path: &str, value: &serde_json::Value, found: &mut BTreeSet<String>) {
         None => drop(found.insert(path.to_owned())),
         Some(members) => {
             for (key, value) in members {
-                let path = if path.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{path}.{key}")
-                };
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                 keys(&path, value, found);
             }
         }
@@ -442,16 +274,8 @@ fn the_reference_lists_every_key_and_marks_the_live_ones() {
     let mut listed = BTreeSet::new();
     for (table, line) in reference::lines() {
         let table = table.replace("backend_defaults", "backends.main");
-        let key = if table.is_empty() {
-            line.key.into()
-        } else {
-            format!("{table}.{}", line.key)
-        };
-        assert_eq!(
-            live::is_live(&key),
-            line.comment.starts_with("[live] "),
-            "{key}"
-        );
+        let key = if table.is_empty() { line.key.into() } else { format!("{table}.{}", line.key) };
+        assert_eq!(live::is_live(&key), line.comment.starts_with("[live] "), "{key}");
         assert!(listed.insert(key.clone()), "{key} is listed twice");
     }
     assert_eq!(listed, known);

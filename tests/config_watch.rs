@@ -37,10 +37,7 @@ struct ConfigMap {
 
 impl ConfigMap {
     fn new(content: &str) -> Self {
-        let mut map = Self {
-            directory: tempfile::tempdir().unwrap(),
-            version: 0,
-        };
+        let mut map = Self { directory: tempfile::tempdir().unwrap(), version: 0 };
         map.swap(content);
         symlink("..data/rds.toml", map.file()).unwrap();
         map
@@ -74,10 +71,7 @@ struct Followed {
 impl Followed {
     /// Loads the file and follows it.
     fn start(file: &Path) -> Self {
-        let sources = Sources {
-            file: Some(file.to_owned()),
-            ..Sources::default()
-        };
+        let sources = Sources { file: Some(file.to_owned()), ..Sources::default() };
         let running = Arc::new(Config::load(&sources).unwrap());
         Self::with(sources, running)
     }
@@ -88,19 +82,11 @@ impl Followed {
         let log = Logger::root(Discard, o!());
         let outcome = move |outcome: &Outcome| drop(tell.send(outcome.clone()));
         let (config, future) = follow(sources, running, &log, outcome, shutdown.clone());
-        Self {
-            config,
-            outcomes,
-            shutdown,
-            task: tokio::spawn(future),
-        }
+        Self { config, outcomes, shutdown, task: tokio::spawn(future) }
     }
 
     async fn outcome(&mut self) -> Outcome {
-        tokio::time::timeout(SOON, self.outcomes.recv())
-            .await
-            .unwrap()
-            .unwrap()
+        tokio::time::timeout(SOON, self.outcomes.recv()).await.unwrap().unwrap()
     }
 
     async fn refusal(&mut self) -> String {
@@ -117,10 +103,7 @@ impl Followed {
     /// Ends the task; nothing further was said.
     async fn end(mut self) {
         self.shutdown.cancel();
-        tokio::time::timeout(SOON, self.task)
-            .await
-            .unwrap()
-            .unwrap();
+        tokio::time::timeout(SOON, self.task).await.unwrap().unwrap();
         assert_eq!(self.outcomes.recv().await, None);
     }
 }
@@ -166,10 +149,7 @@ async fn a_file_saved_in_place_or_renamed_over_is_applied() {
 
     fs::remove_file(&file).unwrap();
     let reason = followed.refusal().await;
-    assert!(
-        reason.contains("cannot read the configuration file"),
-        "{reason}"
-    );
+    assert!(reason.contains("cannot read the configuration file"), "{reason}");
     assert_eq!(followed.interval(), 180);
     followed.end().await;
 }
@@ -179,35 +159,20 @@ async fn what_needs_a_restart_is_named_and_not_applied() {
     let mut map = ConfigMap::new(&interval("1m"));
     let mut followed = Followed::start(&map.file());
     map.swap(&interval("1m").replace("10.0.0.1", "10.0.0.2"));
-    let Outcome::Accepted { diff, .. } = followed.outcome().await else {
-        panic!("refused")
-    };
-    let keys: Vec<_> = diff
-        .restart
-        .iter()
-        .map(|change| change.key.as_str())
-        .collect();
-    assert_eq!(
-        keys,
-        ["backends.main.address", "backends.main.nvme_address"]
-    );
+    let Outcome::Accepted { diff, .. } = followed.outcome().await else { panic!("refused") };
+    let keys: Vec<_> = diff.restart.iter().map(|change| change.key.as_str()).collect();
+    assert_eq!(keys, ["backends.main.address", "backends.main.nvme_address"]);
     assert!(diff.live.is_empty());
     assert!(!followed.config.has_changed().unwrap());
     let backend = followed.config.borrow().default_backend.clone();
-    assert_eq!(
-        followed.config.borrow().backends[&backend].address.host(),
-        "10.0.0.1"
-    );
+    assert_eq!(followed.config.borrow().backends[&backend].address.host(), "10.0.0.1");
     followed.end().await;
 }
 
 #[tokio::test]
 async fn a_change_between_the_load_and_the_start_is_found() {
     let mut map = ConfigMap::new(&interval("1m"));
-    let sources = Sources {
-        file: Some(map.file()),
-        ..Sources::default()
-    };
+    let sources = Sources { file: Some(map.file()), ..Sources::default() };
     let running = Arc::new(Config::load(&sources).unwrap());
     map.swap(&interval("2m"));
     let mut followed = Followed::with(sources, running);
@@ -222,23 +187,14 @@ async fn the_timer_finds_what_was_not_heard() {
     let directory = root.path().join("mounted-later");
     let file = directory.join("rds.toml");
     let running = Config::parse(&Sources::default(), Some(&interval("1m"))).unwrap();
-    let sources = Sources {
-        file: Some(file.clone()),
-        ..Sources::default()
-    };
+    let sources = Sources { file: Some(file.clone()), ..Sources::default() };
     let mut followed = Followed::with(sources, Arc::new(running));
     // The directory is not there, so it cannot be watched.
-    assert!(matches!(
-        followed.outcomes.recv().await,
-        Some(Outcome::Refused { .. })
-    ));
+    assert!(matches!(followed.outcomes.recv().await, Some(Outcome::Refused { .. })));
     fs::create_dir(&directory).unwrap();
     fs::write(&file, interval("2m")).unwrap();
     let found = tokio::time::timeout(Duration::from_secs(60), followed.outcomes.recv()).await;
-    assert!(
-        matches!(found, Ok(Some(Outcome::Accepted { .. }))),
-        "{found:?}"
-    );
+    assert!(matches!(found, Ok(Some(Outcome::Accepted { .. }))), "{found:?}");
     assert_eq!(followed.interval(), 120);
     followed.end().await;
 }
@@ -254,18 +210,13 @@ async fn without_a_file_nothing_is_followed() {
 #[test]
 fn the_same_content_is_refused_once_and_a_comment_changes_nothing() {
     let backoff = |min: &str, max: &str| {
-        text(&format!(
-            "[backend_defaults]\nbackoff_min = \"{min}\"\nbackoff_max = \"{max}\""
-        ))
+        text(&format!("[backend_defaults]\nbackoff_min = \"{min}\"\nbackoff_max = \"{max}\""))
     };
     let parse = |text: &str| Arc::new(Config::parse(&Sources::default(), Some(text)).unwrap());
     let mut reloader = Reloader::new(Sources::default(), parse(&backoff("1s", "16s")));
     let refused = reloader.examine(Ok(Some(backoff("20s", "16s"))));
     assert!(matches!(refused, Outcome::Refused { .. }), "{refused:?}");
-    assert_eq!(
-        reloader.examine(Ok(Some(backoff("20s", "16s")))),
-        Outcome::Unchanged
-    );
+    assert_eq!(reloader.examine(Ok(Some(backoff("20s", "16s")))), Outcome::Unchanged);
     let accepted = reloader.examine(Ok(Some(backoff("20s", "30s"))));
     assert!(matches!(accepted, Outcome::Accepted { .. }), "{accepted:?}");
     // Back to what runs: nothing to say.

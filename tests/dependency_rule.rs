@@ -79,7 +79,8 @@ fn crates_are_named_only_where_they_belong() {
         }
         let pure = file.starts_with("attachment") || file.starts_with("volume");
         for name in ["tokio::", "async fn", "actix", "kube::"] {
-            let clock = name == "tokio::" && !text.replace("tokio::time::Instant", "").contains(name);
+            let clock =
+                name == "tokio::" && !text.replace("tokio::time::Instant", "").contains(name);
             assert!(!pure || clock || !text.contains(name), "{file} names {name}");
         }
         let below_actors = ["rds", "cluster", "operations"].contains(&module(&file));

@@ -26,9 +26,7 @@ const SHA1_ONLY: &str = "MACs hmac-sha1\nCiphers aes256-ctr,aes192-ctr,aes128-ct
 
 /// Ends a test that hangs. Far above anything that a loaded machine needs.
 async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(60), future)
-        .await
-        .expect("no answer within a minute")
+    timeout(Duration::from_secs(60), future).await.expect("no answer within a minute")
 }
 
 /// Keeps what is logged.
@@ -102,10 +100,7 @@ async fn both_transports_log_in_with_both_types_of_user_key() {
             let mut session = within(connector.connect())
                 .await
                 .unwrap_or_else(|e| panic!("{second:?} {key}: {e}\n{}", server.log()));
-            assert_eq!(
-                within(session.exec("echo hi")).await.unwrap().stdout,
-                b"hi\n"
-            );
+            assert_eq!(within(session.exec("echo hi")).await.unwrap().stdout, b"hi\n");
             within(session.close()).await;
         }
     }
@@ -113,9 +108,7 @@ async fn both_transports_log_in_with_both_types_of_user_key() {
 
 async fn keygen_convert(path: &Path, format: &str) {
     let mut command = tokio::process::Command::new("ssh-keygen");
-    command
-        .args(["-q", "-p", "-N", "", "-m", format, "-f"])
-        .arg(path);
+    command.args(["-q", "-p", "-N", "", "-m", format, "-f"]).arg(path);
     assert!(command.status().await.unwrap().success());
 }
 
@@ -124,16 +117,12 @@ async fn output_error_output_and_exit_status_come_back_apart() {
     let server = OpenSsh::start("").await;
     for second in BOTH {
         let mut session = connect(&server, second).await;
-        let output = within(session.exec("printf 'a\\0b'; printf c >&2; exit 7"))
-            .await
-            .unwrap();
+        let output = within(session.exec("printf 'a\\0b'; printf c >&2; exit 7")).await.unwrap();
         assert_eq!(output.stdout, b"a\0b", "{second:?}");
         assert_eq!(output.stderr, b"c");
         assert_eq!(output.exit_status, Some(7));
 
-        let large = within(session.exec("head -c 5000000 /dev/zero"))
-            .await
-            .unwrap();
+        let large = within(session.exec("head -c 5000000 /dev/zero")).await.unwrap();
         assert_eq!(large.stdout.len(), 5_000_000);
         assert_eq!(large.exit_status, Some(0));
 
@@ -180,10 +169,7 @@ async fn a_wrong_host_key_is_refused_with_both_fingerprints() {
         let key = server.key("rsa");
         let connector = SshConnector::new(server.address(), user, key, pins, second, log);
         let error = refused(&connector).await;
-        assert!(
-            matches!(error, ConnectError::HostKey { .. }),
-            "{second:?}: {error}"
-        );
+        assert!(matches!(error, ConnectError::HostKey { .. }), "{second:?}: {error}");
         let text = error.to_string();
         assert!(text.contains(&shown) && text.contains(&pinned), "{text}");
     }
@@ -194,10 +180,7 @@ async fn fingerprint(path: &Path) -> String {
     let mut command = tokio::process::Command::new("ssh-keygen");
     let output = command.arg("-lf").arg(path).output().await.unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    text.split(' ')
-        .find(|word| word.starts_with("SHA256:"))
-        .unwrap()
-        .to_owned()
+    text.split(' ').find(|word| word.starts_with("SHA256:")).unwrap().to_owned()
 }
 
 #[tokio::test]
@@ -211,9 +194,7 @@ async fn either_of_two_pinned_keys_and_a_fingerprint_are_accepted() {
         let (user, log) = (OpenSsh::user().await, Lines::default().logger());
         let (pins, key) = (pins.clone(), server.key("rsa"));
         let connector = SshConnector::new(server.address(), user, key, pins, second, log);
-        within(connector.connect())
-            .await
-            .unwrap_or_else(|e| panic!("{second:?}: {e}"));
+        within(connector.connect()).await.unwrap_or_else(|e| panic!("{second:?}: {e}"));
     }
 }
 
@@ -249,10 +230,7 @@ async fn a_box_that_shares_nothing_with_the_first_transport_is_served_by_the_sec
         }
         // Once the first transport, once the offer, then the second one each time.
         assert_eq!(server.connections(), 5, "{limits}");
-        assert_eq!(
-            lines.all(),
-            ["no common algorithm, the second session takes over"]
-        );
+        assert_eq!(lines.all(), ["no common algorithm, the second session takes over"]);
     }
 }
 
@@ -260,20 +238,14 @@ async fn a_box_that_shares_nothing_with_the_first_transport_is_served_by_the_sec
 async fn where_the_second_transport_is_forbidden_the_offer_and_the_command_are_named() {
     let table = [
         (RFC_NAME_ONLY, "key exchange curve25519-sha256;"),
-        (
-            GROUP_EXCHANGE_ONLY,
-            "key exchange diffie-hellman-group-exchange-sha256;",
-        ),
+        (GROUP_EXCHANGE_ONLY, "key exchange diffie-hellman-group-exchange-sha256;"),
         (SHA1_ONLY, "MACs hmac-sha1;"),
     ];
     for (limits, offered) in table {
         let server = OpenSsh::start(limits).await;
         let connector = connector(&server, &server.key("rsa"), SecondSession::Forbid).await;
         let error = refused(&connector).await;
-        assert!(
-            matches!(error, ConnectError::Algorithms { .. }),
-            "{limits}: {error}"
-        );
+        assert!(matches!(error, ConnectError::Algorithms { .. }), "{limits}: {error}");
         let text = error.to_string();
         for part in ["SSH-2.0-OpenSSH", offered, "/ip/ssh set strong-crypto=yes"] {
             assert!(text.contains(part), "{text}");
@@ -284,11 +256,7 @@ async fn where_the_second_transport_is_forbidden_the_offer_and_the_command_are_n
 #[tokio::test]
 async fn a_box_that_shares_nothing_with_either_transport_is_refused_with_its_offer() {
     let server = OpenSsh::start("Ciphers aes256-cbc").await;
-    for second in [
-        SecondSession::Auto,
-        SecondSession::Force,
-        SecondSession::Forbid,
-    ] {
+    for second in [SecondSession::Auto, SecondSession::Force, SecondSession::Forbid] {
         let connector = connector(&server, &server.key("rsa"), second).await;
         let text = refused(&connector).await.to_string();
         for part in ["ciphers aes256-cbc", "we need cipher", "strong-crypto=yes"] {
@@ -305,25 +273,16 @@ async fn a_hung_command_is_abandoned_and_the_next_session_works() {
         let closed = session.closed();
         let hang = server.hang();
         let patience = Duration::from_millis(300);
-        assert!(
-            timeout(patience, session.exec(&hang)).await.is_err(),
-            "{second:?}"
-        );
+        assert!(timeout(patience, session.exec(&hang)).await.is_err(), "{second:?}");
 
         // What would come now belongs to the command that was given up.
         let error = within(session.exec("echo late")).await.unwrap_err();
-        assert!(
-            matches!(error, SessionError::Closed(_)),
-            "{second:?}: {error}"
-        );
+        assert!(matches!(error, SessionError::Closed(_)), "{second:?}: {error}");
         drop(session);
         within(closed.cancelled()).await;
 
         let mut session = connect(&server, second).await;
-        assert_eq!(
-            within(session.exec("echo hi")).await.unwrap().stdout,
-            b"hi\n"
-        );
+        assert_eq!(within(session.exec("echo hi")).await.unwrap().stdout, b"hi\n");
     }
 }
 
@@ -346,15 +305,9 @@ async fn the_end_of_the_server_is_noticed_while_idle_and_during_a_command() {
         within(closed.1.cancelled()).await;
         assert!(killed_at.elapsed() < Duration::from_secs(2), "{second:?}");
         let error = within(command).await.unwrap().unwrap_err();
-        assert!(
-            matches!(error, SessionError::Closed(_)),
-            "{second:?}: {error}"
-        );
+        assert!(matches!(error, SessionError::Closed(_)), "{second:?}: {error}");
         let error = within(idle.exec("echo hi")).await.unwrap_err();
-        assert!(
-            matches!(error, SessionError::Closed(_)),
-            "{second:?}: {error}"
-        );
+        assert!(matches!(error, SessionError::Closed(_)), "{second:?}: {error}");
         fs::remove_file(server.path("log")).unwrap();
     }
 }
@@ -379,9 +332,7 @@ async fn more_output_than_allowed_ends_the_session() {
         let connector = connector(&server, &server.key("ed25519"), second).await;
         let connector = connector.with_max_output(1_000_000);
         let mut session = within(connector.connect()).await.unwrap();
-        let output = within(session.exec("head -c 1000000 /dev/zero"))
-            .await
-            .unwrap();
+        let output = within(session.exec("head -c 1000000 /dev/zero")).await.unwrap();
         assert_eq!(output.stdout.len(), 1_000_000);
         let error = within(session.exec("cat /dev/zero")).await.unwrap_err();
         assert_eq!(error, SessionError::TooLong(1_000_000), "{second:?}");
@@ -417,14 +368,9 @@ async fn keys_that_the_box_would_not_take_are_refused_before_it_is_contacted() {
     keygen(&server.path("ecdsa"), &["-t", "ecdsa"]).await;
     keygen(&server.path("secret"), &["-t", "ed25519"]).await;
     let mut command = tokio::process::Command::new("ssh-keygen");
-    command
-        .args(["-q", "-p", "-N", "hunter22", "-f"])
-        .arg(server.path("secret"));
+    command.args(["-q", "-p", "-N", "hunter22", "-f"]).arg(server.path("secret"));
     assert!(command.status().await.unwrap().success());
-    for (name, expected) in [
-        ("ecdsa", "RSA and Ed25519 keys only"),
-        ("secret", "ssh-keygen -p"),
-    ] {
+    for (name, expected) in [("ecdsa", "RSA and Ed25519 keys only"), ("secret", "ssh-keygen -p")] {
         let connector = connector(&server, &server.path(name), SecondSession::Auto).await;
         let text = refused(&connector).await.to_string();
         assert!(text.contains(expected), "{text}");
@@ -448,9 +394,7 @@ async fn a_server_that_says_nothing_is_left_to_the_callers_deadline() {
         // Nothing of it is left behind: our side of the connection is closed.
         let (mut stream, _) = accepted.unwrap();
         let mut rest = Vec::new();
-        within(tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut rest))
-            .await
-            .unwrap();
+        within(tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut rest)).await.unwrap();
         assert!(rest.starts_with(b"SSH-2.0-"));
     }
 }
@@ -468,17 +412,13 @@ async fn a_server_that_falls_silent_during_the_handshake_leaves_no_task_behind()
         let answer = async {
             let (mut stream, _) = silent.accept().await.unwrap();
             let banner = b"SSH-2.0-silent\r\n";
-            tokio::io::AsyncWriteExt::write_all(&mut stream, banner)
-                .await
-                .unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut stream, banner).await.unwrap();
             stream
         };
         let (attempt, mut stream) = tokio::join!(attempt, answer);
         assert!(attempt.is_err(), "{second:?}");
         let mut rest = Vec::new();
-        within(tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut rest))
-            .await
-            .unwrap();
+        within(tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut rest)).await.unwrap();
     }
 }
 
@@ -514,10 +454,7 @@ async fn what_is_no_ssh_server_is_a_failed_handshake() {
         let (key, log) = (server.key("rsa"), Lines::default().logger());
         let connector = SshConnector::new(address.as_str(), "user", key, pins, second, log);
         let error = refused(&connector).await;
-        assert!(
-            matches!(error, ConnectError::Handshake { .. }),
-            "{second:?}: {error}"
-        );
+        assert!(matches!(error, ConnectError::Handshake { .. }), "{second:?}: {error}");
     }
     serve.abort();
 }

@@ -39,11 +39,7 @@ impl Backoff {
     /// The jitter, or none where the crate would round it down to an empty range.
     fn whole_percent(&self) -> f32 {
         let jitter = self.jitter.clamp(0.0, 1.0);
-        if (jitter * 100.0) as u32 == 0 {
-            0.0
-        } else {
-            jitter
-        }
+        if (jitter * 100.0) as u32 == 0 { 0.0 } else { jitter }
     }
 }
 
@@ -53,11 +49,7 @@ mod test {
     use proptest::prelude::*;
 
     fn exact(min: u64, max: u64) -> Backoff {
-        Backoff {
-            min: Duration::from_secs(min),
-            max: Duration::from_secs(max),
-            jitter: 0.0,
-        }
+        Backoff { min: Duration::from_secs(min), max: Duration::from_secs(max), jitter: 0.0 }
     }
 
     #[test]

@@ -37,11 +37,8 @@ pub fn log() -> Logger {
 /// Supervision with fault points that can be armed, and what it counts.
 pub fn supervision() -> (Supervision, Faults, Arc<Restarted>) {
     let (faults, restarted) = (Faults::armable(), Arc::new(Restarted::default()));
-    let supervision = Supervision {
-        log: log(),
-        metrics: restarted.clone(),
-        faults: faults.clone(),
-    };
+    let supervision =
+        Supervision { log: log(), metrics: restarted.clone(), faults: faults.clone() };
     (supervision, faults, restarted)
 }
 

@@ -34,11 +34,8 @@ use crate::cluster::NodeChange;
 const CHANGES_MAX: usize = 64;
 
 /// The delays before a stream that has ended is made anew.
-const AGAIN: Backoff = Backoff {
-    min: Duration::from_secs(1),
-    max: Duration::from_secs(30),
-    jitter: 0.1,
-};
+const AGAIN: Backoff =
+    Backoff { min: Duration::from_secs(1), max: Duration::from_secs(30), jitter: 0.1 };
 
 /// Makes a stream of changes, beginning with [`NodeChange::All`].
 pub type NodeChanges = Arc<dyn Fn() -> BoxStream<'static, NodeChange> + Send + Sync>;
@@ -85,10 +82,7 @@ pub fn start(parts: Parts) -> Handles {
         volatile: Volatile::default(),
     };
     let address = Supervisor::start(|_| actor);
-    Handles {
-        shutdown: address.clone().recipient(),
-        alive: Box::new(move || address.connected()),
-    }
+    Handles { shutdown: address.clone().recipient(), alive: Box::new(move || address.connected()) }
 }
 
 struct NodeWatcherActor {
@@ -223,10 +217,7 @@ impl Pumped {
                 let _ = to.send(Err(panic)).await;
             }
         });
-        Self {
-            changes,
-            pump: AbortOnDropHandle::new(pump),
-        }
+        Self { changes, pump: AbortOnDropHandle::new(pump) }
     }
 }
 

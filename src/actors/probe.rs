@@ -92,9 +92,7 @@ pub fn start(parts: Parts) -> Handles {
     };
     let address = Supervisor::start(|_| actor);
     Handles {
-        probe: ProbeHandle {
-            to: address.clone().recipient(),
-        },
+        probe: ProbeHandle { to: address.clone().recipient() },
         alive: Box::new(move || address.connected()),
     }
 }
@@ -181,23 +179,18 @@ impl ProbeActor {
 
 /// Is the box connected? The supervisor knows best; without one the session itself is asked.
 fn connection(source: &LinkSource) -> Result<(), String> {
-    let LinkSource {
-        backend, address, ..
-    } = source;
+    let LinkSource { backend, address, .. } = source;
     // A closed channel has nobody who would correct its last value.
     let published = source.supervisor.as_ref();
-    let link = published
-        .filter(|link| link.has_changed().is_ok())
-        .map(|link| link.borrow().clone());
+    let link =
+        published.filter(|link| link.has_changed().is_ok()).map(|link| link.borrow().clone());
     match link {
         Some(Link::Up { .. }) => Ok(()),
         Some(Link::Down { why, .. }) => {
             Err(format!("{backend} at {address} is not connected ({why})"))
         }
         None if (source.fallback)() => Ok(()),
-        None => Err(format!(
-            "{backend} at {address} is not connected (nobody supervises it)"
-        )),
+        None => Err(format!("{backend} at {address} is not connected (nobody supervises it)")),
     }
 }
 

@@ -158,11 +158,7 @@ pub fn start(parts: Parts) -> Handles {
     };
     let addr = Supervisor::start(|_| actor);
     Handles {
-        rds: RdsHandle {
-            to: addr.clone().recipient(),
-            link: link_seen.clone(),
-            address,
-        },
+        rds: RdsHandle { to: addr.clone().recipient(), link: link_seen.clone(), address },
         link: link_seen,
         shutdown: addr.clone().recipient(),
         alive: Box::new(move || addr.connected()),
@@ -250,16 +246,9 @@ impl Handler<Shutdown> for RdsConnectionActor {
 
     fn handle(&mut self, shutdown: Shutdown, ctx: &mut Self::Context) -> Self::Result {
         let (told, ended) = oneshot::channel();
-        let goodbyes = self
-            .shop
-            .sessions
-            .settings()
-            .close_deadline
-            .saturating_mul(2);
+        let goodbyes = self.shop.sessions.settings().close_deadline.saturating_mul(2);
         let within = shutdown.within.saturating_add(goodbyes);
-        enter(self, ctx, Entry::Handler, |act, ctx| {
-            act.shut_down(ctx, shutdown, told)
-        });
+        enter(self, ctx, Entry::Handler, |act, ctx| act.shut_down(ctx, shutdown, told));
         // A sender that was dropped is an end, too: a restarted actor has no sessions.
         Box::pin(async move {
             let _ = tokio::time::timeout(within, ended).await;
@@ -354,20 +343,14 @@ impl RdsConnectionActor {
             _abandoned_on_drop: abandon.drop_guard(),
         });
         let watch = poll::watch(self.shop.sessions.clone(), proven, stop_polling);
-        spawn(
-            self,
-            ctx,
-            Fate::Owned,
-            watch,
-            |act, ctx, ended| match ended {
-                poll::Ended::Lost(why) => act.go_down(ctx, why),
-                poll::Ended::Restarted(proven) => {
-                    info!(act.guard.log(), "box has restarted"; "address" => &act.address);
-                    act.come_up(ctx, proven);
-                }
-                poll::Ended::Stopped => act.end(),
-            },
-        );
+        spawn(self, ctx, Fate::Owned, watch, |act, ctx, ended| match ended {
+            poll::Ended::Lost(why) => act.go_down(ctx, why),
+            poll::Ended::Restarted(proven) => {
+                info!(act.guard.log(), "box has restarted"; "address" => &act.address);
+                act.come_up(ctx, proven);
+            }
+            poll::Ended::Stopped => act.end(),
+        });
         self.dispatch(ctx);
     }
 
@@ -385,11 +368,7 @@ impl RdsConnectionActor {
 // The work.
 impl RdsConnectionActor {
     fn take(&mut self, ctx: &mut Context<Self>, execute: Execute) {
-        let Execute {
-            command,
-            turn,
-            answer,
-        } = execute;
+        let Execute { command, turn, answer } = execute;
         if self.stopping {
             return self.deny(answer, Denied::Stopping);
         }
@@ -398,12 +377,7 @@ impl RdsConnectionActor {
         }
         let settings = self.shop.sessions.settings();
         let expires = Instant::now() + settings.command_deadline;
-        let job = Job {
-            command,
-            turn,
-            answer,
-            expires,
-        };
+        let job = Job { command, turn, answer, expires };
         match self.volatile.queue.push(job, settings.queue_max) {
             Ok(()) => self.dispatch(ctx),
             Err(job) => self.deny(job.answer, Denied::Busy),
@@ -414,10 +388,7 @@ impl RdsConnectionActor {
         let address = self.address.clone();
         let failure = match denied {
             Denied::NotConnected => not_connected(&address, &self.link.borrow(), Instant::now()),
-            Denied::Busy => Failure::Busy {
-                address,
-                waiting: self.volatile.queue.len(),
-            },
+            Denied::Busy => Failure::Busy { address, waiting: self.volatile.queue.len() },
             Denied::Stopping => Failure::Stopping { address },
         };
         self.metrics.denied(&self.address, denied);
@@ -440,8 +411,7 @@ impl RdsConnectionActor {
             let began = Instant::now();
             let run = lanes::run(self.shop.clone(), session, work, abandon);
             spawn(self, ctx, Fate::Detached, run, move |act, ctx, ended| {
-                act.metrics
-                    .executed(&act.address, ended.outcome, began.elapsed());
+                act.metrics.executed(&act.address, ended.outcome, began.elapsed());
                 act.lane_ended(ctx, epoch, ended);
             });
         }
@@ -494,8 +464,7 @@ impl RdsConnectionActor {
 
     fn measure(&self) {
         let busy = self.volatile.up.as_ref().map_or(0, |up| up.lanes.busy());
-        self.metrics
-            .queue(&self.address, self.volatile.queue.len(), busy);
+        self.metrics.queue(&self.address, self.volatile.queue.len(), busy);
     }
 
     fn close_surplus(&mut self, ctx: &mut Context<Self>, surplus: Vec<Box<dyn Session>>) {

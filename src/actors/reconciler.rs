@@ -34,11 +34,8 @@ use crate::rds::Link;
 use crate::volume::BackendName;
 
 /// The delays after failed passes, bounded by the period as well.
-const RETRY: Backoff = Backoff {
-    min: Duration::from_secs(5),
-    max: Duration::from_secs(300),
-    jitter: 0.0,
-};
+const RETRY: Backoff =
+    Backoff { min: Duration::from_secs(5), max: Duration::from_secs(300), jitter: 0.0 };
 
 /// One pass over everything.
 #[async_trait]
@@ -72,10 +69,7 @@ pub struct ReconcileSettings {
 
 impl Default for ReconcileSettings {
     fn default() -> Self {
-        Self {
-            interval: Duration::from_secs(300),
-            deadline: Duration::from_secs(120),
-        }
+        Self { interval: Duration::from_secs(300), deadline: Duration::from_secs(120) }
     }
 }
 
@@ -275,9 +269,7 @@ impl Handler<Shutdown> for ReconcilerActor {
 
     fn handle(&mut self, shutdown: Shutdown, ctx: &mut Self::Context) -> Self::Result {
         let (told, ended) = oneshot::channel();
-        enter(self, ctx, Entry::Handler, |act, ctx| {
-            act.shut_down(ctx, shutdown, told)
-        });
+        enter(self, ctx, Entry::Handler, |act, ctx| act.shut_down(ctx, shutdown, told));
         // A sender that was dropped is an end, too: nothing runs in a restarted actor.
         Box::pin(async move {
             let _ = ended.await;
@@ -365,12 +357,8 @@ impl ReconcilerActor {
             }
         };
         let handle = spawn(self, ctx, Fate::Owned, pass, Self::end_pass);
-        self.volatile.running = Some(Running {
-            handle,
-            began: SystemTime::now(),
-            started: Instant::now(),
-            causes,
-        });
+        self.volatile.running =
+            Some(Running { handle, began: SystemTime::now(), started: Instant::now(), causes });
     }
 
     fn end_pass(&mut self, ctx: &mut Context<Self>, outcome: Outcome) {
@@ -427,14 +415,10 @@ impl ReconcilerActor {
             Some(again) if again < period => (again, Cause::Again),
             _ => (period, Cause::Timer),
         };
-        let timer = later(
-            ctx,
-            at.saturating_duration_since(now),
-            move |act: &mut Self, ctx| {
-                act.volatile.timer = None;
-                act.due(ctx, cause.into());
-            },
-        );
+        let timer = later(ctx, at.saturating_duration_since(now), move |act: &mut Self, ctx| {
+            act.volatile.timer = None;
+            act.due(ctx, cause.into());
+        });
         self.volatile.timer = Some(timer);
     }
 

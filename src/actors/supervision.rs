@@ -64,13 +64,8 @@ pub enum Entry {
 
 impl Entry {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Handler,
-        Self::Started,
-        Self::Timer,
-        Self::Stream,
-        Self::Future,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Handler, Self::Started, Self::Timer, Self::Stream, Self::Future];
 
     /// For logs and metrics.
     pub fn label(self) -> &'static str {
@@ -238,9 +233,7 @@ pub fn begin<A: Guarded>(
     body: impl FnOnce(&mut A, &mut Context<A>) + 'static,
 ) {
     let due = actor.guard().due;
-    let wait = due.map_or(Duration::ZERO, |due| {
-        due.saturating_duration_since(Instant::now())
-    });
+    let wait = due.map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now()));
     if wait.is_zero() {
         enter(actor, ctx, Entry::Started, body);
         return;

@@ -66,11 +66,7 @@ impl Causes {
 
     /// `timer` where the period is the only cause, else `trigger`: a label for metrics.
     pub fn label(self) -> &'static str {
-        if self == Cause::Timer.into() {
-            "timer"
-        } else {
-            "trigger"
-        }
+        if self == Cause::Timer.into() { "timer" } else { "trigger" }
     }
 }
 
@@ -166,10 +162,7 @@ mod test {
     impl Handler<Trigger> for Counter {
         type Result = ();
         fn handle(&mut self, _: Trigger, _: &mut Context<Self>) {
-            self.seen
-                .lock()
-                .unwrap()
-                .push(self.pending.take().to_string());
+            self.seen.lock().unwrap().push(self.pending.take().to_string());
         }
     }
 
@@ -181,10 +174,7 @@ mod test {
         handle.fire(Cause::Startup);
 
         let seen = Arc::default();
-        let counter = Counter {
-            pending: handle.pending(),
-            seen: Arc::clone(&seen),
-        };
+        let counter = Counter { pending: handle.pending(), seen: Arc::clone(&seen) };
         handle.bind(counter.start().recipient());
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         assert_eq!(*seen.lock().unwrap(), ["startup"]);

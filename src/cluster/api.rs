@@ -105,12 +105,8 @@ impl KubeCluster {
             settings.secret,
             log.clone(),
         );
-        let deleting = DeletingList::new(
-            requests.clone(),
-            namespace.clone(),
-            &settings.release,
-            log.clone(),
-        );
+        let deleting =
+            DeletingList::new(requests.clone(), namespace.clone(), &settings.release, log.clone());
         let writer = Writer {
             requests: requests.clone(),
             author: Author {
@@ -189,12 +185,7 @@ impl KubeCluster {
 
     /// Returns once every cache has synced.
     pub async fn synced(&self) {
-        join3(
-            self.nodes.synced(),
-            self.volumes.synced(),
-            self.attachments.synced(),
-        )
-        .await;
+        join3(self.nodes.synced(), self.volumes.synced(), self.attachments.synced()).await;
     }
 
     /// The changes of nodes: first all there are, as soon as that is known. May be called as often

@@ -65,10 +65,7 @@ pub async fn delete(requests: &Requests, attachment: &Attachment) -> Result<(), 
         resource_version: Some(version.resource_version.clone()),
     });
     let api = requests.all::<storage::VolumeAttachment>();
-    requests
-        .run(&what, api.delete(&attachment.name, &guarded))
-        .await
-        .map(|_| ())
+    requests.run(&what, api.delete(&attachment.name, &guarded)).await.map(|_| ())
 }
 
 #[cfg(test)]
@@ -93,10 +90,7 @@ mod test {
         let kept = converted(object()).unwrap();
         let expected = Attachment {
             name: "csi-1".into(),
-            version: Version {
-                uid: "u".into(),
-                resource_version: "7".into(),
-            },
+            version: Version { uid: "u".into(), resource_version: "7".into() },
             volume: "pv1".into(),
             node: NodeName::parse("n1").unwrap(),
             attached: true,

@@ -156,9 +156,7 @@ impl<V: Kept> Cache<V> {
     fn begin(&self) -> (Option<Change<V>>, broadcast::Receiver<Change<V>>) {
         let map = self.read();
         let receiver = self.changes.subscribe();
-        let all = self
-            .is_synced()
-            .then(|| Change::All(map.values().cloned().collect()));
+        let all = self.is_synced().then(|| Change::All(map.values().cloned().collect()));
         (all, receiver)
     }
 
@@ -278,12 +276,7 @@ struct Filler<'a, V: Kept, F> {
 
 impl<'a, V: Kept, F> Filler<'a, V, F> {
     fn new(cache: &'a Cache<V>, convert: &'a F) -> Self {
-        Self {
-            cache,
-            convert,
-            list: BTreeMap::new(),
-            failures: 0,
-        }
+        Self { cache, convert, list: BTreeMap::new(), failures: 0 }
     }
 
     fn take<K: Resource>(&mut self, event: Event<K>, log: &Logger)

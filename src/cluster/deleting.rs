@@ -99,10 +99,7 @@ impl DeletingList {
     /// change it all the time.
     pub async fn add(&self, entry: &Deleting) -> Result<(), ClusterError> {
         let since = seconds(Timestamp::now());
-        let value = Value {
-            image: entry.image.clone(),
-            since,
-        };
+        let value = Value { image: entry.image.clone(), since };
         let text = serde_json::to_string(&value)
             .map_err(|e| ClusterError::Refused(format!("{}: {e}", self.what())))?;
         let key = key(entry);
@@ -111,10 +108,7 @@ impl DeletingList {
                 return Ok(Edit::Nothing);
             }
             if data.len() >= ENTRIES_MAX && !data.contains_key(&key) {
-                let why = format!(
-                    "{} has {ENTRIES_MAX} entries and takes no more",
-                    self.what()
-                );
+                let why = format!("{} has {ENTRIES_MAX} entries and takes no more", self.what());
                 return Err(ClusterError::Refused(why));
             }
             Ok(Edit::Set(text.clone()))
@@ -185,10 +179,7 @@ impl DeletingList {
 
     async fn read(&self) -> Result<Option<Seen>, ClusterError> {
         let api = self.requests.within::<core::ConfigMap>(&self.namespace);
-        let found = self
-            .requests
-            .run(&self.what(), api.get_opt(&self.name))
-            .await?;
+        let found = self.requests.run(&self.what(), api.get_opt(&self.name)).await?;
         Ok(found.map(seen))
     }
 

@@ -53,13 +53,7 @@ impl Poster {
     /// Nothing is posted before [`Poster::run`] runs; until then notices wait.
     pub fn new(bounds: Bounds, writer: Writer) -> Self {
         let (queue, waiting) = mpsc::channel(bounds.queue.max(1));
-        Self {
-            queue,
-            dropped: AtomicU64::new(0),
-            waiting: Mutex::new(waiting),
-            bounds,
-            writer,
-        }
+        Self { queue, dropped: AtomicU64::new(0), waiting: Mutex::new(waiting), bounds, writer }
     }
 
     /// Takes a notice, or drops it where too many wait.
@@ -107,10 +101,7 @@ impl Poster {
                 known.note.clone_from(&notice.note);
                 None
             }
-            None => Some(Memory {
-                place: None,
-                note: notice.note.clone(),
-            }),
+            None => Some(Memory { place: None, note: notice.note.clone() }),
         });
         match verdict {
             Verdict::Counted => {}
@@ -203,10 +194,7 @@ impl Writer {
         });
         let params = PatchParams::default();
         let merge = Patch::Merge(&patch);
-        let tries = || {
-            self.requests
-                .run(&what, api.patch(&place.name, &params, &merge))
-        };
+        let tries = || self.requests.run(&what, api.patch(&place.name, &params, &merge));
         self.persist(reason, tries).await
     }
 

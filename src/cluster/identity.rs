@@ -44,14 +44,7 @@ impl Identities {
         secret: String,
         log: Logger,
     ) -> Self {
-        Self {
-            requests,
-            cluster_id,
-            namespace,
-            secret,
-            known: OnceCell::new(),
-            log,
-        }
+        Self { requests, cluster_id, namespace, secret, known: OnceCell::new(), log }
     }
 
     /// Who we are.
@@ -108,9 +101,7 @@ impl Identities {
         let what = self.what();
         let mut data = secret.data.unwrap_or_default();
         let Some(ByteString(key)) = data.remove(KEY) else {
-            return Err(ClusterError::Refused(format!(
-                "{what} has no key \"{KEY}\""
-            )));
+            return Err(ClusterError::Refused(format!("{what} has no key \"{KEY}\"")));
         };
         if key.len() < KEY_BYTES {
             let why = format!("\"{KEY}\" has {} bytes, it takes {KEY_BYTES}", key.len());

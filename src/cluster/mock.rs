@@ -61,11 +61,7 @@ impl Mock {
     pub async fn expect(&mut self, method: Method, path: &str) -> Call {
         let call = self.next().await;
         let seen = call.uri.split('?').next().unwrap_or_default();
-        assert_eq!(
-            (&call.method, seen),
-            (&method, path),
-            "query and body: {call:?}"
-        );
+        assert_eq!((&call.method, seen), (&method, path), "query and body: {call:?}");
         call
     }
 
@@ -139,11 +135,7 @@ impl tower::Service<Request<Body>> for Transport {
         async move {
             let (parts, body) = request.into_parts();
             let mut body = Pin::new(Box::new(body));
-            let bytes = body
-                .as_mut()
-                .collect()
-                .await
-                .map_err(std::io::Error::other)?;
+            let bytes = body.as_mut().collect().await.map_err(std::io::Error::other)?;
             let bytes = bytes.to_bytes();
             let (answer, answered) = oneshot::channel();
             let call = Call {

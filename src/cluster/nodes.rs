@@ -38,10 +38,7 @@ pub fn convert(object: core::Node) -> Option<Node> {
     Some(Node {
         name,
         uid: object.metadata.uid.unwrap_or_default(),
-        ready: conditions
-            .iter()
-            .flatten()
-            .any(|c| c.type_ == "Ready" && c.status == "True"),
+        ready: conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True"),
         out_of_service: taints.iter().flatten().any(|t| t.key == OUT_OF_SERVICE),
     })
 }
@@ -93,15 +90,9 @@ mod test {
     #[test]
     fn the_out_of_service_taint_counts_with_every_effect_and_value() {
         for (taint, expected) in [
-            (
-                json!({"key": OUT_OF_SERVICE, "value": "nodeshutdown", "effect": "NoExecute"}),
-                true,
-            ),
+            (json!({"key": OUT_OF_SERVICE, "value": "nodeshutdown", "effect": "NoExecute"}), true),
             (json!({"key": OUT_OF_SERVICE, "effect": "NoSchedule"}), true),
-            (
-                json!({"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}),
-                false,
-            ),
+            (json!({"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}), false),
         ] {
             let got = node(json!(null), json!([taint])).out_of_service;
             assert_eq!(got, expected, "{taint}");

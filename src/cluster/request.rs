@@ -71,8 +71,7 @@ impl Requests {
         what: &str,
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, ClusterError> {
-        self.bounded(what, async { request.await.map_err(|e| meaning(what, &e)) })
-            .await
+        self.bounded(what, async { request.await.map_err(|e| meaning(what, &e)) }).await
     }
 
     /// Waits for several steps that belong together until the deadline.

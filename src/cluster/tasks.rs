@@ -96,10 +96,6 @@ mod test {
         tokio::task::yield_now().await;
         stop.cancel();
         task.await.unwrap();
-        assert_eq!(
-            Arc::strong_count(&dropped),
-            1,
-            "the task still holds its state"
-        );
+        assert_eq!(Arc::strong_count(&dropped), 1, "the task still holds its state");
     }
 }

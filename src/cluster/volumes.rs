@@ -153,11 +153,7 @@ pub struct Volumes {
 impl Volumes {
     /// The PVs of `driver`.
     pub fn new(requests: Requests, driver: String, log: Logger) -> Self {
-        Self {
-            requests,
-            driver,
-            log,
-        }
+        Self { requests, driver, log }
     }
 
     /// What we keep of a PersistentVolume.
@@ -215,10 +211,7 @@ impl Volumes {
         let api = self.requests.all::<core::PersistentVolume>();
         let params = PatchParams::default();
         let merge = Patch::Merge(&patch);
-        let written = self
-            .requests
-            .run(&what, api.patch(&volume.name, &params, &merge))
-            .await?;
+        let written = self.requests.run(&what, api.patch(&volume.name, &params, &merge)).await?;
         self.convert(written).ok_or(ClusterError::Conflict(what))
     }
 }

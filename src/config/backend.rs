@@ -89,22 +89,12 @@ impl BackendConfig {
             && self.user.len() <= 64
             && self.user.bytes().all(|b| b.is_ascii_graphic());
         let pinned = |key: &String| {
-            ["ssh-ed25519 ", "ssh-rsa ", "SHA256:"]
-                .iter()
-                .any(|form| key.starts_with(form))
+            ["ssh-ed25519 ", "ssh-rsa ", "SHA256:"].iter().any(|form| key.starts_with(form))
         };
         let paths: BTreeSet<_> = self.volume_paths.iter().collect();
         check
-            .that(
-                user,
-                "user",
-                "must be 1 to 64 printable characters without spaces",
-            )
-            .that(
-                !self.key_path.as_os_str().is_empty(),
-                "key_path",
-                "must name a file",
-            )
+            .that(user, "user", "must be 1 to 64 printable characters without spaces")
+            .that(!self.key_path.as_os_str().is_empty(), "key_path", "must name a file")
             .that(
                 !self.host_key.is_empty(),
                 "host_key",
@@ -115,11 +105,7 @@ impl BackendConfig {
                 "host_key",
                 "must hold lines that begin with ssh-ed25519 or ssh-rsa, or SHA256: fingerprints",
             )
-            .that(
-                !self.volume_paths.is_empty(),
-                "volume_paths",
-                "must list a directory",
-            )
+            .that(!self.volume_paths.is_empty(), "volume_paths", "must list a directory")
             .that(
                 paths.len() == self.volume_paths.len(),
                 "volume_paths",
@@ -132,11 +118,7 @@ impl BackendConfig {
             )
             .that(self.nvme_port > 0, "nvme_port", "must be from 1 to 65535")
             // `:<slot>.g<generation>-<nonce>` follows, and an NQN has 223 bytes.
-            .that(
-                self.nqn_base.as_str().len() <= 100,
-                "nqn_base",
-                "must have at most 100 bytes",
-            );
+            .that(self.nqn_base.as_str().len() <= 100, "nqn_base", "must have at most 100 bytes");
     }
 
     fn validate_bounds(&self, check: &mut Check) {
@@ -147,36 +129,16 @@ impl BackendConfig {
             .counts("lanes", self.lanes, [1, 16])
             .counts("queue_max", self.queue_max, [1, 65_536])
             .counts("line_bytes_max", self.line_bytes_max, [2048, 65_536])
-            .lasts(
-                "poll_interval",
-                self.poll_interval,
-                [milliseconds(100), seconds(300)],
-            )
-            .lasts(
-                "poll_deadline",
-                self.poll_deadline,
-                [milliseconds(100), seconds(60)],
-            )
-            .lasts(
-                "command_deadline",
-                self.command_deadline,
-                [seconds(1), seconds(3600)],
-            )
+            .lasts("poll_interval", self.poll_interval, [milliseconds(100), seconds(300)])
+            .lasts("poll_deadline", self.poll_deadline, [milliseconds(100), seconds(60)])
+            .lasts("command_deadline", self.command_deadline, [seconds(1), seconds(3600)])
             .lasts(
                 "command_deadline_per_gib",
                 self.command_deadline_per_gib,
                 [Duration::ZERO, seconds(600)],
             )
-            .lasts(
-                "connect_deadline",
-                self.connect_deadline,
-                [milliseconds(100), seconds(300)],
-            )
-            .lasts(
-                "backoff_min",
-                self.backoff_min,
-                [milliseconds(10), seconds(300)],
-            )
+            .lasts("connect_deadline", self.connect_deadline, [milliseconds(100), seconds(300)])
+            .lasts("backoff_min", self.backoff_min, [milliseconds(10), seconds(300)])
             .lasts(
                 "backoff_max",
                 self.backoff_max,

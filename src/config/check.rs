@@ -65,7 +65,5 @@ pub(super) fn is_dns_label(text: &str, longest: usize) -> bool {
     text.len() <= longest
         && edge(text.chars().next())
         && edge(text.chars().next_back())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }

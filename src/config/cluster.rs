@@ -35,16 +35,8 @@ impl ClusterConfig {
         let seconds = Duration::from_secs;
         check
             .part("cluster")
-            .that(
-                self.id.as_ref().is_none_or(id),
-                "id",
-                "must be at most 64 of A-Z a-z 0-9 -",
-            )
+            .that(self.id.as_ref().is_none_or(id), "id", "must be at most 64 of A-Z a-z 0-9 -")
             .that(name, "secret_name", "must be the name of a Secret")
-            .lasts(
-                "request_deadline",
-                self.request_deadline,
-                [seconds(1), seconds(300)],
-            );
+            .lasts("request_deadline", self.request_deadline, [seconds(1), seconds(300)]);
     }
 }

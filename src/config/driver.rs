@@ -36,11 +36,7 @@ impl DriverConfig {
 
     /// The mode of the CSI socket.
     pub fn socket_mode(&self) -> u32 {
-        if self.endpoint_group.is_some() {
-            0o660
-        } else {
-            0o600
-        }
+        if self.endpoint_group.is_some() { 0o660 } else { 0o600 }
     }
 
     pub(super) fn validate(&self, check: &mut Check) {
@@ -55,11 +51,7 @@ impl DriverConfig {
                 "name",
                 "must be 1 to 63 of A-Z a-z 0-9 . - and begin and end with a letter or digit",
             )
-            .that(
-                named && absolute,
-                "endpoint",
-                "must be unix:// and an absolute path of a file",
-            )
+            .that(named && absolute, "endpoint", "must be unix:// and an absolute path of a file")
             .that(
                 short,
                 "endpoint",
@@ -85,7 +77,5 @@ fn is_driver_name(name: &str) -> bool {
     name.len() <= 63
         && edge(name.chars().next())
         && edge(name.chars().next_back())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
 }

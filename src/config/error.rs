@@ -39,12 +39,7 @@ fn list(problems: &[Problem]) -> String {
 
 /// What is wrong with one key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{key}{}{}: {what}{}",
-    shown(" = ", value),
-    shown(" in ", origin),
-    shown("; ", help)
-)]
+#[error("{key}{}{}: {what}{}", shown(" = ", value), shown(" in ", origin), shown("; ", help))]
 pub struct Problem {
     /// Full dotted path of the key, or the name of the variable.
     pub key: String,
@@ -59,7 +54,5 @@ pub struct Problem {
 }
 
 fn shown(before: &str, part: &Option<String>) -> String {
-    part.as_ref()
-        .map(|part| format!("{before}{part}"))
-        .unwrap_or_default()
+    part.as_ref().map(|part| format!("{before}{part}")).unwrap_or_default()
 }

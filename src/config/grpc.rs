@@ -20,9 +20,10 @@ pub struct GrpcConfig {
 impl GrpcConfig {
     pub(super) fn validate(&self, check: &mut Check) {
         let seconds = Duration::from_secs;
-        check
-            .part("grpc")
-            .counts("concurrency_max", self.concurrency_max, [1, 65_536])
-            .lasts("deadline", self.deadline, [seconds(1), seconds(3600)]);
+        check.part("grpc").counts("concurrency_max", self.concurrency_max, [1, 65_536]).lasts(
+            "deadline",
+            self.deadline,
+            [seconds(1), seconds(3600)],
+        );
     }
 }

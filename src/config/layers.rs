@@ -28,16 +28,8 @@ impl Layers {
     /// where none was chosen.
     pub fn new(sources: &Sources, file: Option<&str>) -> Result<Self, ConfigError> {
         let variables = sources.variables()?;
-        let path = || {
-            sources
-                .file
-                .clone()
-                .unwrap_or_else(|| PathBuf::from("the given file"))
-        };
-        let file = file
-            .map(|text| toml(text, path()))
-            .transpose()?
-            .map(|file| (path(), file));
+        let path = || sources.file.clone().unwrap_or_else(|| PathBuf::from("the given file"));
+        let file = file.map(|text| toml(text, path())).transpose()?.map(|file| (path(), file));
         let environment = Environment::with_prefix(PREFIX)
             .separator(SEPARATOR)
             .source(Some(sources.environment.clone().into_iter().collect()));
@@ -46,15 +38,8 @@ impl Layers {
         if let Some((_, file)) = &file {
             builder = builder.add_source(file.clone());
         }
-        let merged = builder
-            .add_source(environment)
-            .build()
-            .and_then(|c| c.cache.into_table());
-        let mut layers = Self {
-            file,
-            variables,
-            merged: Map::new(),
-        };
+        let merged = builder.add_source(environment).build().and_then(|c| c.cache.into_table());
+        let mut layers = Self { file, variables, merged: Map::new() };
         layers.merged = merged.map_err(|error| layers.explain(error))?;
         layers.inherit()?;
         layers.choose_backend()?;
@@ -73,18 +58,14 @@ impl Layers {
             return Ok(());
         }
         let problem = |finding: Finding| self.problem(&finding.key, finding.what);
-        Err(ConfigError::Invalid(
-            findings.into_iter().map(problem).collect(),
-        ))
+        Err(ConfigError::Invalid(findings.into_iter().map(problem).collect()))
     }
 
     fn inherit(&mut self) -> Result<(), ConfigError> {
         let defaults = match self.merged.remove(BACKEND_DEFAULTS).map(|value| value.kind) {
             Some(ValueKind::Table(defaults)) => defaults,
             _ => {
-                return Err(ConfigError::one(
-                    self.problem(BACKEND_DEFAULTS, "must be a table"),
-                ));
+                return Err(ConfigError::one(self.problem(BACKEND_DEFAULTS, "must be a table")));
             }
         };
         if let Some(unknown) = defaults
@@ -92,14 +73,9 @@ impl Layers {
             .find(|key| reference::line(&format!("{BACKEND_DEFAULTS}.{key}")).is_none())
         {
             let key = format!("{BACKEND_DEFAULTS}.{unknown}");
-            return Err(ConfigError::one(
-                self.problem(&key, "is no key of a backend"),
-            ));
+            return Err(ConfigError::one(self.problem(&key, "is no key of a backend")));
         }
-        let Some(Value {
-            kind: ValueKind::Table(backends),
-            ..
-        }) = self.merged.get_mut("backends")
+        let Some(Value { kind: ValueKind::Table(backends), .. }) = self.merged.get_mut("backends")
         else {
             return Ok(());
         };
@@ -118,9 +94,7 @@ impl Layers {
             Some(ValueKind::Table(backends)) => backends.keys().cloned().collect(),
             None => Vec::new(),
             Some(_) => {
-                return Err(ConfigError::one(
-                    self.problem("backends", "must be a table"),
-                ));
+                return Err(ConfigError::one(self.problem("backends", "must be a table")));
             }
         };
         if names.is_empty() {
@@ -139,8 +113,7 @@ impl Layers {
             );
             match names.as_slice() {
                 [only] if empty => {
-                    self.merged
-                        .insert(key.into(), Value::new(None, only.as_str()));
+                    self.merged.insert(key.into(), Value::new(None, only.as_str()));
                 }
                 _ if empty => {
                     let mut names = names.clone();
@@ -159,17 +132,11 @@ impl Layers {
 impl Layers {
     fn explain(&self, error: ::config::ConfigError) -> ConfigError {
         let (path, what) = take_apart(error);
-        let field = what
-            .strip_prefix("unknown field `")
-            .and_then(|rest| rest.split_once('`'));
+        let field = what.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
         let Some((field, _)) = field else {
             return ConfigError::one(self.problem(&path, what));
         };
-        let key = if path.is_empty() {
-            field.to_owned()
-        } else {
-            format!("{path}.{field}")
-        };
+        let key = if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") };
         let what = what.replacen(&format!("unknown field `{field}`"), "is an unknown key", 1);
         ConfigError::one(self.problem(&key, what))
     }
@@ -180,13 +147,7 @@ impl Layers {
             let comment = line.comment.trim_start_matches("[live] ");
             format!("write it like `{} = {}` ({comment})", line.key, line.value)
         });
-        Problem {
-            value: self.value(&key),
-            key,
-            origin,
-            what: what.into(),
-            help,
-        }
+        Problem { value: self.value(&key), key, origin, what: what.into(), help }
     }
 
     /// The key and what set it. A backend's key that stands among the defaults is named there.
@@ -212,20 +173,14 @@ impl Layers {
     fn value(&self, key: &str) -> Option<String> {
         let inherited = key.strip_prefix(BACKEND_DEFAULTS).and_then(|rest| {
             let backends = self.merged.get("backends")?.clone().into_table().ok()?;
-            backends
-                .keys()
-                .next()
-                .map(|name| format!("backends.{name}{rest}"))
+            backends.keys().next().map(|name| format!("backends.{name}{rest}"))
         });
         let key = inherited.as_deref().unwrap_or(key);
         let mut value: Option<&Value> = None;
         for part in key.split('[').next()?.split('.') {
             let table = match value {
                 None => &self.merged,
-                Some(Value {
-                    kind: ValueKind::Table(table),
-                    ..
-                }) => table,
+                Some(Value { kind: ValueKind::Table(table), .. }) => table,
                 Some(_) => return None,
             };
             value = Some(table.get(part)?);
@@ -251,12 +206,7 @@ fn take_apart(error: ::config::ConfigError) -> (String, String) {
     use ::config::ConfigError as E;
     match error {
         E::NotFound(key) => (key, "is missing".into()),
-        E::Type {
-            unexpected,
-            expected,
-            key,
-            ..
-        } => {
+        E::Type { unexpected, expected, key, .. } => {
             let what = format!("is a {unexpected}, not {expected}");
             (key.unwrap_or_default(), what)
         }

@@ -50,31 +50,20 @@ impl Diff {
 /// Whether the key with this full dotted path takes effect without a restart.
 pub fn is_live(key: &str) -> bool {
     let parts: Vec<&str> = key.split('.').collect();
-    if parts
-        .first()
-        .is_some_and(|table| LIVE_TABLES.contains(table))
-    {
+    if parts.first().is_some_and(|table| LIVE_TABLES.contains(table)) {
         return true;
     }
     LIVE_KEYS.iter().any(|live| {
         let live: Vec<&str> = live.split('.').collect();
         live.len() == parts.len()
-            && live
-                .iter()
-                .zip(&parts)
-                .all(|(live, part)| *live == "*" || live == part)
+            && live.iter().zip(&parts).all(|(live, part)| *live == "*" || live == part)
     })
 }
 
 /// What changed from `old` to `new`, sorted by key.
 pub fn live_changes(old: &Config, new: &Config) -> Result<Diff, serde_json::Error> {
     let mut diff = Diff::default();
-    compare(
-        "",
-        &serde_json::to_value(old)?,
-        &serde_json::to_value(new)?,
-        &mut diff,
-    );
+    compare("", &serde_json::to_value(old)?, &serde_json::to_value(new)?, &mut diff);
     Ok(diff)
 }
 
@@ -98,11 +87,7 @@ fn compare(path: &str, old: &Value, new: &Value, diff: &mut Diff) {
     if let (Value::Object(old), Value::Object(new)) = (old, new) {
         return compare_tables(path, old, new, diff);
     }
-    let change = Change {
-        key: path.to_owned(),
-        from: old.clone(),
-        to: new.clone(),
-    };
+    let change = Change { key: path.to_owned(), from: old.clone(), to: new.clone() };
     if is_live(path) {
         diff.live.push(change);
     } else {
@@ -115,11 +100,7 @@ fn compare_tables(path: &str, old: &Map<String, Value>, new: &Map<String, Value>
     keys.sort();
     keys.dedup();
     for key in keys {
-        let path = if path.is_empty() {
-            key.clone()
-        } else {
-            format!("{path}.{key}")
-        };
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         let member = |table: &Map<String, Value>| table.get(key).cloned().unwrap_or(Value::Null);
         compare(&path, &member(old), &member(new), diff);
     }
@@ -162,24 +143,12 @@ address = "10.0.0.2"
         for (new, live, restart) in [
             (root(""), vec![], vec![]),
             (root("[reconcile]\ninterval = \"300s\""), vec![], vec![]),
-            (
-                root("[reconcile]\ninterval = \"1m\""),
-                vec!["reconcile.interval"],
-                vec![],
-            ),
-            (
-                root("[reconcile]\nmax_unhealthy = \"50%\""),
-                vec!["reconcile.max_unhealthy"],
-                vec![],
-            ),
+            (root("[reconcile]\ninterval = \"1m\""), vec!["reconcile.interval"], vec![]),
+            (root("[reconcile]\nmax_unhealthy = \"50%\""), vec!["reconcile.max_unhealthy"], vec![]),
             (root("[events]\nburst = 3"), vec!["events.burst"], vec![]),
             (root("[log]\nlevel = \"debug\""), vec!["log.level"], vec![]),
             (root("[log]\nformat = \"json\""), vec![], vec!["log.format"]),
-            (
-                root("[http]\nlisten = \"0.0.0.0:1\""),
-                vec![],
-                vec!["http.listen"],
-            ),
+            (root("[http]\nlisten = \"0.0.0.0:1\""), vec![], vec!["http.listen"]),
             (
                 root("[log]\nlevel = \"debug\"\nformat = \"json\""),
                 vec!["log.level"],
@@ -190,11 +159,7 @@ address = "10.0.0.2"
                 vec!["backends.a.poll_interval", "backends.b.poll_interval"],
                 vec![],
             ),
-            (
-                shared("lanes = 2"),
-                vec![],
-                vec!["backends.a.lanes", "backends.b.lanes"],
-            ),
+            (shared("lanes = 2"), vec![], vec!["backends.a.lanes", "backends.b.lanes"]),
             (
                 TWO_BOXES.replace("10.0.0.2", "10.0.0.3"),
                 vec![],
@@ -205,11 +170,7 @@ address = "10.0.0.2"
                 vec![],
                 vec!["default_backend"],
             ),
-            (
-                root("[backends.c]\naddress = \"10.0.0.3\""),
-                vec![],
-                vec!["backends.c"],
-            ),
+            (root("[backends.c]\naddress = \"10.0.0.3\""), vec![], vec!["backends.c"]),
             (
                 TWO_BOXES.replace("backends.b", "backends.c"),
                 vec![],
@@ -218,11 +179,7 @@ address = "10.0.0.2"
             (root("[cluster]\nid = \"x\""), vec![], vec!["cluster.id"]),
         ] {
             let (found_live, found_restart) = changed(&new);
-            assert_eq!(
-                (found_live, found_restart),
-                (owned(&live), owned(&restart)),
-                "{new}"
-            );
+            assert_eq!((found_live, found_restart), (owned(&live), owned(&restart)), "{new}");
         }
     }
 
@@ -236,9 +193,7 @@ address = "10.0.0.2"
         let mixed = TWO_BOXES
             .replace("10.0.0.2", "10.0.0.3")
             .replace("key_path", "poll_interval = \"2s\"\nkey_path");
-        let new = config(&format!(
-            "{mixed}[log]\nlevel = \"debug\"\nformat = \"json\""
-        ));
+        let new = config(&format!("{mixed}[log]\nlevel = \"debug\"\nformat = \"json\""));
         let applied = apply(&running, &live_changes(&running, &new).unwrap()).unwrap();
         let mut wanted = running.clone();
         wanted.log.level = crate::config::log::Level::Debug;

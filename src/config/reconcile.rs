@@ -45,17 +45,9 @@ impl ReconcileConfig {
             .lasts("interval", self.interval, [seconds(1), hours(24)])
             .lasts("grace", self.grace, [seconds(1), hours(24)])
             .lasts("max_age", self.max_age, [seconds(1), hours(1)])
-            .lasts(
-                "orphan_grace",
-                self.orphan_grace,
-                [seconds(1), hours(24 * 30)],
-            )
+            .lasts("orphan_grace", self.orphan_grace, [seconds(1), hours(24 * 30)])
             // With 0% every single failure would be a storm, and nothing would ever be fenced.
-            .that(
-                self.max_unhealthy.get() > 0,
-                "max_unhealthy",
-                "must be from 1% to 100%",
-            )
+            .that(self.max_unhealthy.get() > 0, "max_unhealthy", "must be from 1% to 100%")
             .lasts("storm_window", self.storm_window, [seconds(1), hours(1)])
             .lasts(
                 "counter_interval",

@@ -33,10 +33,7 @@ pub fn lines() -> impl Iterator<Item = (&'static str, Line)> {
     let mut table = "";
     DEFAULTS.lines().filter_map(move |line| {
         let line = line.strip_prefix("# ").unwrap_or(line).trim();
-        if let Some(name) = line
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-        {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             table = name;
             return None;
         }
@@ -44,14 +41,7 @@ pub fn lines() -> impl Iterator<Item = (&'static str, Line)> {
         let (value, comment) = rest.split_once(" # ")?;
         let bare = key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
         let (value, comment) = (value.trim(), comment.trim());
-        bare.then_some((
-            table,
-            Line {
-                key,
-                value,
-                comment,
-            },
-        ))
+        bare.then_some((table, Line { key, value, comment }))
     })
 }
 

@@ -24,19 +24,11 @@ fn table(text: &mut String, path: &str, value: &Value) {
     }
     for (key, value) in values {
         // The text of JSON is also TOML, but for an unset value.
-        let shown = if value.is_null() {
-            "\"\"".to_owned()
-        } else {
-            value.to_string()
-        };
+        let shown = if value.is_null() { "\"\"".to_owned() } else { value.to_string() };
         let _ = writeln!(text, "{key} = {shown}");
     }
     for (key, value) in tables {
-        let path = if path.is_empty() {
-            key.clone()
-        } else {
-            format!("{path}.{key}")
-        };
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         table(text, &path, value);
     }
 }

@@ -18,8 +18,6 @@ pub struct ShutdownConfig {
 impl ShutdownConfig {
     pub(super) fn validate(&self, check: &mut Check) {
         let bounds = [Duration::from_secs(1), Duration::from_secs(600)];
-        check
-            .part("shutdown")
-            .lasts("deadline", self.deadline, bounds);
+        check.part("shutdown").lasts("deadline", self.deadline, bounds);
     }
 }

@@ -65,9 +65,7 @@ impl Sources {
             Ok(text)
         };
         let path = path.clone();
-        read()
-            .map(Some)
-            .map_err(|source| ConfigError::File { path, source })
+        read().map(Some).map_err(|source| ConfigError::File { path, source })
     }
 
     /// Our variables: their names in the environment by dotted key.

@@ -111,9 +111,7 @@ pub(super) fn is_host(text: &str) -> bool {
         !part.is_empty()
             && !part.starts_with('-')
             && !part.ends_with('-')
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     text.parse::<std::net::IpAddr>().is_ok() || (text.len() <= 253 && text.split('.').all(name))
 }
@@ -222,9 +220,7 @@ where
         }
         fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
             let members = text.split(',').map(str::trim);
-            members
-                .map(|member| member.parse().map_err(E::custom))
-                .collect()
+            members.map(|member| member.parse().map_err(E::custom)).collect()
         }
         fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
             let mut members = Vec::new();
@@ -255,9 +251,8 @@ mod test {
             assert_eq!((address.host(), address.port()), (host, port), "{text}");
             assert_eq!(HostPort::parse(&address.to_string()).unwrap(), address);
         }
-        for text in [
-            "", ":22", "a:", "a:0", "a:65536", "a b", "[::1]22", "ssh://a", "a;b", "a:1:2",
-        ] {
+        for text in ["", ":22", "a:", "a:0", "a:65536", "a b", "[::1]22", "ssh://a", "a;b", "a:1:2"]
+        {
             assert!(HostPort::parse(text).is_err(), "{text}");
         }
     }

@@ -62,11 +62,7 @@ pub struct Reloader {
 impl Reloader {
     /// `sources` as they were loaded into `running`.
     pub fn new(sources: Sources, running: Arc<Config>) -> Self {
-        Self {
-            sources,
-            running,
-            seen: None,
-        }
+        Self { sources, running, seen: None }
     }
 
     /// Looks at what was read from the file.
@@ -81,10 +77,7 @@ impl Reloader {
             Ok((_, diff)) if diff.is_empty() => Outcome::Unchanged,
             Ok((config, diff)) => {
                 self.running = Arc::new(config);
-                Outcome::Accepted {
-                    config: Arc::clone(&self.running),
-                    diff,
-                }
+                Outcome::Accepted { config: Arc::clone(&self.running), diff }
             }
         }
     }
@@ -114,10 +107,7 @@ pub fn follow<F: FnMut(&Outcome) + Send + 'static>(
     log: &Logger,
     mut outcome: F,
     shutdown: CancellationToken,
-) -> (
-    watch::Receiver<Arc<Config>>,
-    impl Future<Output = ()> + Send + use<F>,
-) {
+) -> (watch::Receiver<Arc<Config>>, impl Future<Output = ()> + Send + use<F>) {
     let log = log.new(o!("component" => "config"));
     let (publish, config) = watch::channel(Arc::clone(&running));
     let follow = async move {
@@ -155,10 +145,7 @@ async fn read(sources: &Sources) -> Result<Option<String>, ConfigError> {
     let path = sources.file.clone().unwrap_or_default();
     let read = tokio::task::spawn_blocking(move || sources.read()).await;
     read.unwrap_or_else(|error| {
-        Err(ConfigError::File {
-            path,
-            source: std::io::Error::other(error),
-        })
+        Err(ConfigError::File { path, source: std::io::Error::other(error) })
     })
 }
 
@@ -199,11 +186,7 @@ impl Changes {
             warn!(log, "configuration directory cannot be watched, looking at it by timer only";
                 "file" => %path.display(), "error" => %Chain(error));
         }
-        Self {
-            heard,
-            watcher: watcher.ok(),
-            wake,
-        }
+        Self { heard, watcher: watcher.ok(), wake }
     }
 
     /// Waits for a change, and for the quiet after it; at most for [`RECHECK`].

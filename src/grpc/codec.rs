@@ -48,8 +48,6 @@ impl<U: prost::Message + Default> Decoder for Reader<U> {
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         // prost names message and field, such as "CreateVolumeRequest.name: … not UTF-8".
-        self.0
-            .decode(buffer)
-            .map_err(|error| status::undecodable(error.message()))
+        self.0.decode(buffer).map_err(|error| status::undecodable(error.message()))
     }
 }

@@ -96,11 +96,7 @@ pub struct Controller {
 impl Controller {
     /// Serves `volumes`, judging requests against `places`; operations run in `runs`.
     pub fn new(volumes: Arc<dyn Volumes>, places: Places, runs: Runs) -> Self {
-        Self {
-            volumes,
-            places: Arc::new(places),
-            runs,
-        }
+        Self { volumes, places: Arc::new(places), runs }
     }
 
     /// The operations under way.
@@ -117,10 +113,7 @@ impl Controller {
         if let Some(note) = request.extensions().get::<Note>() {
             note.set(request.get_ref().subject());
         }
-        T::try_from(Incoming {
-            request: request.into_inner(),
-            places: &self.places,
-        })
+        T::try_from(Incoming { request: request.into_inner(), places: &self.places })
     }
 
     fn volume(&self, info: VolumeInfo) -> (pb::Volume, Vec<String>) {
@@ -131,10 +124,7 @@ impl Controller {
             content_source: None,
             accessible_topology: Vec::new(),
         };
-        (
-            volume,
-            info.published.into_iter().map(String::from).collect(),
-        )
+        (volume, info.published.into_iter().map(String::from).collect())
     }
 }
 
@@ -165,13 +155,8 @@ impl controller_server::Controller for Controller {
     ) -> Result<Response<pb::CreateVolumeResponse>, Status> {
         let wanted: CreateVolume = self.read(request)?;
         let volumes = self.volumes.clone();
-        let made = self
-            .runs
-            .run(async move { volumes.create(wanted).await })
-            .await?;
-        Ok(Response::new(pb::CreateVolumeResponse {
-            volume: Some(self.volume(made).0),
-        }))
+        let made = self.runs.run(async move { volumes.create(wanted).await }).await?;
+        Ok(Response::new(pb::CreateVolumeResponse { volume: Some(self.volume(made).0) }))
     }
 
     async fn delete_volume(
@@ -181,9 +166,7 @@ impl controller_server::Controller for Controller {
         let wanted: DeleteVolume = self.read(request)?;
         if let Some(id) = wanted.id {
             let volumes = self.volumes.clone();
-            self.runs
-                .run(async move { volumes.delete(id).await })
-                .await?;
+            self.runs.run(async move { volumes.delete(id).await }).await?;
         }
         Ok(Response::new(pb::DeleteVolumeResponse {}))
     }
@@ -194,10 +177,7 @@ impl controller_server::Controller for Controller {
     ) -> Result<Response<pb::ControllerPublishVolumeResponse>, Status> {
         let wanted: Publish = self.read(request)?;
         let volumes = self.volumes.clone();
-        let context = self
-            .runs
-            .run(async move { volumes.publish(wanted).await })
-            .await?;
+        let context = self.runs.run(async move { volumes.publish(wanted).await }).await?;
         Ok(Response::new(pb::ControllerPublishVolumeResponse {
             publish_context: context.into_iter().collect(),
         }))
@@ -210,9 +190,7 @@ impl controller_server::Controller for Controller {
         let Unpublish { id, node } = self.read(request)?;
         if let Some(id) = id {
             let volumes = self.volumes.clone();
-            self.runs
-                .run(async move { volumes.unpublish(id, node).await })
-                .await?;
+            self.runs.run(async move { volumes.unpublish(id, node).await }).await?;
         }
         Ok(Response::new(pb::ControllerUnpublishVolumeResponse {}))
     }
@@ -235,16 +213,10 @@ impl controller_server::Controller for Controller {
 
         let ListVolumes { token, max } = self.read(request)?;
         let volumes = self.volumes.clone();
-        let page = self
-            .runs
-            .run(async move { volumes.list(&token, max).await })
-            .await?;
+        let page = self.runs.run(async move { volumes.list(&token, max).await }).await?;
         let entry = |info| {
             let (volume, published_node_ids) = self.volume(info);
-            Entry {
-                volume: Some(volume),
-                status: Some(VolumeStatus { published_node_ids }),
-            }
+            Entry { volume: Some(volume), status: Some(VolumeStatus { published_node_ids }) }
         };
         Ok(Response::new(pb::ListVolumesResponse {
             entries: page.volumes.into_iter().map(entry).collect(),
@@ -292,10 +264,7 @@ impl controller_server::Controller for Controller {
     ) -> Result<Response<pb::ControllerExpandVolumeResponse>, Status> {
         let wanted: Expand = self.read(request)?;
         let volumes = self.volumes.clone();
-        let grown = self
-            .runs
-            .run(async move { volumes.expand(wanted).await })
-            .await?;
+        let grown = self.runs.run(async move { volumes.expand(wanted).await }).await?;
         Ok(Response::new(pb::ControllerExpandVolumeResponse {
             capacity_bytes: signed(grown.bytes),
             node_expansion_required: grown.node_expansion,

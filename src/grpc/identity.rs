@@ -80,9 +80,7 @@ impl pb::identity_server::Identity for Identity {
         &self,
         _: Request<pb::GetPluginCapabilitiesRequest>,
     ) -> Result<Response<pb::GetPluginCapabilitiesResponse>, Status> {
-        let controller = Type::Service(Service {
-            r#type: service::Type::ControllerService.into(),
-        });
+        let controller = Type::Service(Service { r#type: service::Type::ControllerService.into() });
         let expansion = Type::VolumeExpansion(VolumeExpansion {
             r#type: volume_expansion::Type::Online.into(),
         });
@@ -103,8 +101,6 @@ impl pb::identity_server::Identity for Identity {
         if let Readiness::NotReady { why } = &readiness {
             debug!(self.log, "not ready"; "why" => why.join("; "));
         }
-        Ok(Response::new(pb::ProbeResponse {
-            ready: Some(readiness == Readiness::Ready),
-        }))
+        Ok(Response::new(pb::ProbeResponse { ready: Some(readiness == Readiness::Ready) }))
     }
 }

@@ -46,10 +46,7 @@ impl<S> Layer<S> for RequestLog {
     type Service = Logged<S>;
 
     fn layer(&self, inner: S) -> Logged<S> {
-        Logged {
-            inner,
-            to: self.clone(),
-        }
+        Logged { inner, to: self.clone() }
     }
 }
 
@@ -98,12 +95,7 @@ where
 
 /// The method of a path `/<package>.<service>/<method>`, shortened: a caller may send anything.
 fn method(path: &str) -> String {
-    path.rsplit('/')
-        .next()
-        .unwrap_or(path)
-        .chars()
-        .take(64)
-        .collect()
+    path.rsplit('/').next().unwrap_or(path).chars().take(64).collect()
 }
 
 /// A call under way. It is logged when dropped, because a caller that goes away drops it.
@@ -120,12 +112,7 @@ impl Drop for Call {
         let took = self.since.elapsed();
         let code = self.outcome.code;
         let subject = self.note.get();
-        let message: String = self
-            .outcome
-            .message
-            .chars()
-            .take(MESSAGE_LENGTH_MAX)
-            .collect();
+        let message: String = self.outcome.message.chars().take(MESSAGE_LENGTH_MAX).collect();
         let fields = slog::o!(
             "method" => self.method.clone(),
             "code" => code,

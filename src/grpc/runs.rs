@@ -26,12 +26,7 @@ pub struct Runs {
 impl Runs {
     /// At most `most` operations at a time, whose callers wait `deadline` at most.
     pub fn new(most: usize, deadline: Duration) -> Self {
-        Self {
-            free: Arc::new(Semaphore::new(most)),
-            most,
-            deadline,
-            tasks: TaskTracker::new(),
-        }
+        Self { free: Arc::new(Semaphore::new(most)), most, deadline, tasks: TaskTracker::new() }
     }
 
     /// How many operations are under way.
@@ -46,10 +41,7 @@ impl Runs {
     ) -> Result<T, Error> {
         // Not RESOURCE_EXHAUSTED: the provisioner would look for another place for the volume.
         let Ok(permit) = self.free.clone().try_acquire_owned() else {
-            let why = format!(
-                "{} operations are under way already; try again later",
-                self.most
-            );
+            let why = format!("{} operations are under way already; try again later", self.most);
             return Err(Error::new(Kind::Unavailable, why));
         };
         let task = self.tasks.spawn(async move {

@@ -77,12 +77,7 @@ impl Socket {
         // From here on the path is ours and is removed again on every way out.
         let identity = identity(&path).map_err(failed("look at"))?;
         let listener = socket.listen(BACKLOG).map_err(failed("listen on"))?;
-        let bound = Self {
-            listener,
-            path: path.clone(),
-            identity,
-            pause: None,
-        };
+        let bound = Self { listener, path: path.clone(), identity, pause: None };
         if let Some(group) = group {
             chown(&path, None, Some(group)).map_err(failed("change the group of"))?;
             let mode = fs::Permissions::from_mode(0o660);
@@ -143,11 +138,7 @@ pub fn path(address: &str) -> Result<PathBuf, SocketError> {
 /// Removes what a dead process left.
 fn clear(path: &Path) -> Result<(), SocketError> {
     let failed = |what: &'static str| {
-        move |source| SocketError::System {
-            what,
-            path: path.to_owned(),
-            source,
-        }
+        move |source| SocketError::System { what, path: path.to_owned(), source }
     };
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

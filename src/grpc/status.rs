@@ -57,10 +57,7 @@ pub struct Outcome {
 impl Outcome {
     /// The caller went away, or its deadline passed, before there was an answer.
     pub fn abandoned() -> Self {
-        Self {
-            code: name(Code::Cancelled),
-            message: "the caller gave up waiting".into(),
-        }
+        Self { code: name(Code::Cancelled), message: "the caller gave up waiting".into() }
     }
 
     /// Reads it from the head of a response. A unary call that failed has its status there; one
@@ -70,10 +67,7 @@ impl Outcome {
         let (code, message) = status.map_or((Code::Ok, Cow::Borrowed("")), |status| {
             (status.code(), Cow::Owned(status.message().to_owned()))
         });
-        Self {
-            code: name(code),
-            message: message.into_owned(),
-        }
+        Self { code: name(code), message: message.into_owned() }
     }
 
     /// Did it succeed?
@@ -141,10 +135,8 @@ mod test {
     fn sidecars_read_perhaps_still_running_only_where_it_may_be_tried_again_as_it_is() {
         let pending = ["UNAVAILABLE", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED"];
         for (kind, code) in TABLE {
-            let again = matches!(
-                kind,
-                Kind::Unavailable | Kind::Unknown | Kind::Contended | Kind::Token
-            );
+            let again =
+                matches!(kind, Kind::Unavailable | Kind::Unknown | Kind::Contended | Kind::Token);
             assert_eq!(pending.contains(&code), again, "{kind:?}");
         }
     }
@@ -154,10 +146,7 @@ mod test {
         let failed =
             Status::from(Error::new(Kind::NotFound, "no volume \"ä\"\n")).into_http::<()>();
         let outcome = Outcome::of(failed.headers());
-        assert_eq!(
-            (outcome.code, outcome.message.as_str()),
-            ("NOT_FOUND", "no volume \"ä\"\n")
-        );
+        assert_eq!((outcome.code, outcome.message.as_str()), ("NOT_FOUND", "no volume \"ä\"\n"));
         assert!(Outcome::of(&HeaderMap::new()).is_ok());
     }
 }

@@ -23,10 +23,7 @@ impl Subject {
 
     fn attached(volume: &str, node: &str) -> Self {
         let shown = |text: &str| text.chars().take(SHOWN_MAX).collect();
-        Self {
-            volume: shown(volume),
-            node: shown(node),
-        }
+        Self { volume: shown(volume), node: shown(node) }
     }
 }
 
@@ -71,9 +68,6 @@ impl Note {
 
     /// What has been noted so far.
     pub fn get(&self) -> Subject {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

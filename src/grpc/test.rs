@@ -78,13 +78,7 @@ impl Volumes for Fake {
             gate.go.notified().await;
             gate.ended.notify_one();
         }
-        let CreateVolume {
-            backend,
-            slot,
-            required,
-            limit,
-            ..
-        } = wanted;
+        let CreateVolume { backend, slot, required, limit, .. } = wanted;
         self.called(format!("create {backend}/{slot} {required} {limit:?}"))?;
         Ok(volume(VolumeId { backend, slot }))
     }
@@ -92,12 +86,7 @@ impl Volumes for Fake {
         self.called(format!("delete {id}"))
     }
     async fn publish(&self, wanted: Publish) -> Result<BTreeMap<String, String>, Error> {
-        let Publish {
-            id,
-            node,
-            read_only,
-            ..
-        } = wanted;
+        let Publish { id, node, read_only, .. } = wanted;
         self.called(format!("publish {id} {node} {read_only}"))?;
         Ok(BTreeMap::from([("nqn".to_owned(), "nqn.x:1".to_owned())]))
     }
@@ -114,10 +103,7 @@ impl Volumes for Fake {
             backend: BackendName::parse(backend).unwrap(),
             slot: Slot::parse("pvc-1").unwrap(),
         };
-        Ok(Page {
-            volumes: vec![volume(id("main")), volume(id("spare"))],
-            next: "next".into(),
-        })
+        Ok(Page { volumes: vec![volume(id("main")), volume(id("spare"))], next: "next".into() })
     }
     async fn capacity(&self, name: &BackendName, path: &VolumePath) -> Result<Capacity, Error> {
         self.called(format!("capacity {name} {path}"))?;
@@ -125,10 +111,7 @@ impl Volumes for Fake {
     }
     async fn expand(&self, wanted: Expand) -> Result<Expanded, Error> {
         self.called(format!("expand {} {}", wanted.id, wanted.required))?;
-        Ok(Expanded {
-            bytes: wanted.required,
-            node_expansion: true,
-        })
+        Ok(Expanded { bytes: wanted.required, node_expansion: true })
     }
 }
 
@@ -161,10 +144,7 @@ impl Records {
     }
 
     fn lines(&self) -> Vec<serde_json::Value> {
-        self.text()
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     fn logger(&self) -> Logger {
@@ -254,10 +234,8 @@ struct Parts {
 
 fn parts(fake: Fake) -> Parts {
     let (fake, records) = (Arc::new(fake), Records::default());
-    let (told, measured) = (
-        Arc::new(Told(Mutex::new(Readiness::Ready))),
-        Arc::<Measured>::default(),
-    );
+    let (told, measured) =
+        (Arc::new(Told(Mutex::new(Readiness::Ready))), Arc::<Measured>::default());
     let log = records.logger();
     let runs = Runs::new(8, Duration::from_secs(60));
     Parts {
@@ -296,9 +274,7 @@ fn places() -> Places {
 fn capability() -> csi::VolumeCapability {
     use csi::volume_capability::{AccessMode, AccessType, BlockVolume, access_mode::Mode};
     csi::VolumeCapability {
-        access_mode: Some(AccessMode {
-            mode: Mode::SingleNodeWriter.into(),
-        }),
+        access_mode: Some(AccessMode { mode: Mode::SingleNodeWriter.into() }),
         access_type: Some(AccessType::Block(BlockVolume {})),
     }
 }

@@ -15,11 +15,12 @@ struct Patient {
     readiness: Mutex<Readiness>,
 }
 
+#[async_trait::async_trait]
 impl Health for Patient {
     fn livez(&self) -> Result<(), String> {
         self.alive.lock().unwrap().clone()
     }
-    fn readyz(&self) -> Readiness {
+    async fn readyz(&self) -> Readiness {
         self.readiness.lock().unwrap().clone()
     }
     fn statusz(&self) -> Value {
@@ -40,14 +41,8 @@ impl Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let metrics = Metrics::new(Registry::new()).unwrap();
-        let readiness = Readiness {
-            ready: true,
-            ..Readiness::default()
-        };
-        let patient = Arc::new(Patient {
-            alive: Mutex::new(Ok(())),
-            readiness: readiness.into(),
-        });
+        let readiness = Readiness { ready: true, ..Readiness::default() };
+        let patient = Arc::new(Patient { alive: Mutex::new(Ok(())), readiness: readiness.into() });
         let shutdown = CancellationToken::new();
         let task = tokio::spawn({
             let (metrics, health, shutdown) = (metrics.clone(), patient.clone(), shutdown.clone());
@@ -56,13 +51,7 @@ impl Served {
                 serve(listener, metrics, health, &log, shutdown).await;
             }
         });
-        Self {
-            address,
-            patient,
-            metrics,
-            shutdown,
-            task,
-        }
+        Self { address, patient, metrics, shutdown, task }
     }
 
     /// Sends `bytes` and reads until the server closes.
@@ -76,14 +65,9 @@ impl Served {
     }
 
     async fn get(&self, path: &str) -> (u16, String) {
-        let answer = self
-            .send(&format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"))
-            .await;
+        let answer = self.send(&format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")).await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (
-            head.split(' ').nth(1).unwrap().parse().unwrap(),
-            body.to_owned(),
-        )
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 }
 
@@ -98,10 +82,7 @@ async fn each_path_answers_from_its_source() {
     assert_eq!(served.get("/readyz").await.0, 200);
     let (status, body) = served.get("/statusz?pretty").await;
     let body: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!(
-        (status, &body["backends"]["main"]),
-        (200, &Value::from("up"))
-    );
+    assert_eq!((status, &body["backends"]["main"]), (200, &Value::from("up")));
     assert_eq!(served.get("/").await.0, 404);
     assert_eq!(served.get("/metrics/x").await.0, 404);
 }
@@ -115,10 +96,7 @@ async fn what_is_wrong_is_said_with_503() {
         reasons: vec!["10.0.0.1:22 does not answer".into()],
         fields: [("holds".to_owned(), Value::from(2))].into_iter().collect(),
     };
-    assert_eq!(
-        served.get("/livez").await,
-        (503, "the actor reconciler is dead\n".into())
-    );
+    assert_eq!(served.get("/livez").await, (503, "the actor reconciler is dead\n".into()));
     let (status, body) = served.get("/readyz").await;
     let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(status, 503);
@@ -129,20 +107,11 @@ async fn what_is_wrong_is_said_with_503() {
 #[tokio::test]
 async fn only_reading_is_allowed() {
     let served = Served::start().await;
-    let answer = served
-        .send("POST /livez HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n")
-        .await;
-    assert!(
-        answer.starts_with("HTTP/1.1 405 ") && answer.contains("GET, HEAD"),
-        "{answer}"
-    );
-    let answer = served
-        .send("HEAD /livez HTTP/1.1\r\nhost: test\r\n\r\n")
-        .await;
-    assert!(
-        answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"),
-        "{answer}"
-    );
+    let answer =
+        served.send("POST /livez HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("GET, HEAD"), "{answer}");
+    let answer = served.send("HEAD /livez HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{answer}");
     let answer = served.send("\u{1}\u{2} nonsense\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
 }
@@ -153,21 +122,14 @@ async fn silent_clients_beyond_the_bound_delay_a_probe_by_their_deadline_only() 
     let mut silent = Vec::new();
     for _ in 0..CONNECTIONS_MAX {
         let mut stream = TcpStream::connect(served.address).await.unwrap();
-        stream
-            .write_all(b"GET /livez HTTP/1.1\r\nx-slow: ")
-            .await
-            .unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nx-slow: ").await.unwrap();
         silent.push(stream);
     }
     let asked = Instant::now();
     assert_eq!(served.get("/livez").await.0, 200);
     // All places were taken, so the answer had to wait for one of them.
     assert!(asked.elapsed() > HEAD_DEADLINE / 2, "{:?}", asked.elapsed());
-    assert!(
-        asked.elapsed() < CONNECTION_DEADLINE,
-        "{:?}",
-        asked.elapsed()
-    );
+    assert!(asked.elapsed() < CONNECTION_DEADLINE, "{:?}", asked.elapsed());
 }
 
 #[tokio::test]

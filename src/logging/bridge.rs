@@ -18,10 +18,7 @@ impl Bridge {
     /// is one bridge in a process.
     pub fn install(log: &Logger) -> Self {
         let library = FnValue(|record: &Record<'_>| record.tag().to_owned());
-        send_to(Logger::root(
-            Capped(log.new(o!("library" => library))),
-            o!(),
-        ));
+        send_to(Logger::root(Capped(log.new(o!("library" => library))), o!()));
         // Fails when it was installed before, which is as good.
         let _ = slog_stdlog::init();
         Self(())
@@ -70,20 +67,10 @@ mod test {
 
     #[test]
     fn a_talkative_library_is_known_by_its_target() {
-        for target in [
-            "russh::client",
-            "thrussh",
-            "thrussh_keys::agent",
-            "hyper_util::client",
-        ] {
+        for target in ["russh::client", "thrussh", "thrussh_keys::agent", "hyper_util::client"] {
             assert!(is_talkative(target), "{target}");
         }
-        for target in [
-            "kube_client::client",
-            "tonic::transport",
-            "actix::mailbox",
-            "h2o",
-        ] {
+        for target in ["kube_client::client", "tonic::transport", "actix::mailbox", "h2o"] {
             assert!(!is_talkative(target), "{target}");
         }
     }

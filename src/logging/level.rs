@@ -27,10 +27,7 @@ impl LevelSwitch {
     }
 
     pub(super) fn in_front_of<D>(&self, drain: D) -> Switched<D> {
-        Switched {
-            level: self.clone(),
-            drain,
-        }
+        Switched { level: self.clone(), drain }
     }
 }
 

@@ -14,9 +14,7 @@ impl Page {
     fn lines(&self) -> Vec<serde_json::Value> {
         let bytes = self.0.lock().unwrap().clone();
         let text = String::from_utf8(bytes).unwrap();
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// The only record whose message contains `text`.
@@ -42,10 +40,7 @@ impl Write for Page {
 }
 
 fn config(level: Level) -> LogConfig {
-    LogConfig {
-        level,
-        format: Format::Json,
-    }
+    LogConfig { level, format: Format::Json }
 }
 
 #[test]
@@ -57,11 +52,7 @@ fn no_record_is_dropped_under_load() {
         info!(logging.log, "counting"; "number" => number);
     }
     drop(logging);
-    let numbers: Vec<_> = page
-        .lines()
-        .iter()
-        .map(|l| l["number"].as_u64().unwrap())
-        .collect();
+    let numbers: Vec<_> = page.lines().iter().map(|l| l["number"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (0..count as u64).collect::<Vec<_>>());
 }
 
@@ -96,17 +87,11 @@ fn records_of_libraries_arrive_while_the_bridge_lives() {
     let record = page.record("watch failed");
     assert_eq!(record["level"], "WARN");
     assert_eq!(record["library"], "kube_client::client");
-    assert!(
-        record["msg"].as_str().unwrap().contains("node=\"n1\""),
-        "{record}"
-    );
+    assert!(record["msg"].as_str().unwrap().contains("node=\"n1\""), "{record}");
     page.record("resumed");
     page.record("session opened");
     let all = format!("{:?}", page.lines());
-    assert!(
-        !all.contains("packet with a key") && !all.contains("the bridge"),
-        "{all}"
-    );
+    assert!(!all.contains("packet with a key") && !all.contains("the bridge"), "{all}");
 }
 
 #[test]
@@ -122,16 +107,10 @@ fn a_panic_is_logged_with_its_place() {
     assert!(ended.is_err());
     drop(logging);
     let lines = page.lines();
-    let record = lines
-        .iter()
-        .find(|line| line["thread"] == "doomed")
-        .unwrap();
+    let record = lines.iter().find(|line| line["thread"] == "doomed").unwrap();
     assert_eq!(record["panic"], "number 7");
     assert_eq!(record["level"], "CRIT");
-    assert!(
-        record["at"].as_str().unwrap().contains("logging/test.rs"),
-        "{record}"
-    );
+    assert!(record["at"].as_str().unwrap().contains("logging/test.rs"), "{record}");
 }
 
 #[test]
@@ -145,10 +124,9 @@ fn a_writer_that_fails_harms_nobody() {
             Ok(())
         }
     }
-    for logging in [
-        Logging::json(&config(Level::Info), Closed),
-        Logging::plain(&config(Level::Info), Closed),
-    ] {
+    for logging in
+        [Logging::json(&config(Level::Info), Closed), Logging::plain(&config(Level::Info), Closed)]
+    {
         for _ in 0..100 {
             info!(logging.log, "into the void");
         }
@@ -173,10 +151,7 @@ fn a_chain_names_every_cause_once() {
     struct Key(#[source] std::fmt::Error);
     let error = Door(Key(std::fmt::Error));
     let last = std::fmt::Error.to_string();
-    assert_eq!(
-        Chain(&error).to_string(),
-        format!("cannot open the door: no key: {last}")
-    );
+    assert_eq!(Chain(&error).to_string(), format!("cannot open the door: no key: {last}"));
 }
 
 #[test]

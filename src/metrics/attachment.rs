@@ -60,18 +60,10 @@ impl AttachmentMetrics {
                 "Stale attachments that were cleared",
             )?,
             connections_active: register
-                .gauge(
-                    "rds_csi_nvme_connections_active",
-                    "Volumes that are attached",
-                    [],
-                )?
+                .gauge("rds_csi_nvme_connections_active", "Volumes that are attached", [])?
                 .known(&[[]]),
             migrations: register
-                .counter(
-                    "rds_csi_migration_migrations_total",
-                    "Live migrations",
-                    ["result"],
-                )?
+                .counter("rds_csi_migration_migrations_total", "Live migrations", ["result"])?
                 .known(&[["success"], ["failed"], ["timeout"]]),
             migration_duration: register
                 .took(
@@ -82,11 +74,7 @@ impl AttachmentMetrics {
                 )?
                 .known(&[[]]),
             migrations_active: register
-                .gauge(
-                    "rds_csi_migration_active_migrations",
-                    "Live migrations under way",
-                    [],
-                )?
+                .gauge("rds_csi_migration_active_migrations", "Live migrations under way", [])?
                 .known(&[[]]),
         })
     }

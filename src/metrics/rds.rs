@@ -59,11 +59,7 @@ impl RdsMetrics {
                 BOX_SECONDS,
             )?,
             job_denied: register
-                .counter(
-                    "rds_csi_rds_job_denied_total",
-                    "Jobs that were not taken",
-                    ["reason"],
-                )?
+                .counter("rds_csi_rds_job_denied_total", "Jobs that were not taken", ["reason"])?
                 .known(&DENIALS),
             queue_depth: register.gauge("rds_csi_queue_depth", "Members of a queue", ["queue"])?,
         })
@@ -71,8 +67,7 @@ impl RdsMetrics {
 
     /// Whether the box at `address` answers.
     pub fn link(&self, address: &str, up: bool) {
-        self.connection_state
-            .set([address], if up { 1.0 } else { 0.0 });
+        self.connection_state.set([address], if up { 1.0 } else { 0.0 });
     }
 
     /// What [`RdsMetrics::link`] was told last; `false` where it never was.
@@ -93,10 +88,7 @@ impl RdsMetrics {
 
     /// How often [`RdsMetrics::reconnected`] and [`RdsMetrics::reconnect_failed`] were called.
     pub fn reconnects(&self) -> (u64, u64) {
-        (
-            self.reconnect.get([status(true)]),
-            self.reconnect.get([status(false)]),
-        )
+        (self.reconnect.get([status(true)]), self.reconnect.get([status(false)]))
     }
 
     /// A lane was replaced while the box answered.

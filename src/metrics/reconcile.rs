@@ -31,9 +31,8 @@ pub struct ReconcileMetrics {
 impl ReconcileMetrics {
     pub(super) fn new(register: &Register<'_>) -> Result<Self, Error> {
         let causes = ["trigger", "timer"].into_iter();
-        let known: Vec<_> = causes
-            .flat_map(|cause| [[cause, "success"], [cause, "failure"]])
-            .collect();
+        let known: Vec<_> =
+            causes.flat_map(|cause| [[cause, "success"], [cause, "failure"]]).collect();
         Ok(Self {
             pass_duration: register
                 .took(
@@ -44,11 +43,7 @@ impl ReconcileMetrics {
                 )?
                 .known(&[[]]),
             passes: register
-                .counter(
-                    "rds_csi_reconcile_passes_total",
-                    "Passes",
-                    ["cause", "result"],
-                )?
+                .counter("rds_csi_reconcile_passes_total", "Passes", ["cause", "result"])?
                 .known(&known),
             actions: register
                 .counter(
@@ -59,11 +54,7 @@ impl ReconcileMetrics {
                 .known(&ACTIONS),
             fences: register.counter("rds_csi_fences_total", "Fences", ["reason", "result"])?,
             suspect_nodes: register
-                .gauge(
-                    "rds_csi_suspect_nodes",
-                    "Nodes that are suspect at present",
-                    [],
-                )?
+                .gauge("rds_csi_suspect_nodes", "Nodes that are suspect at present", [])?
                 .known(&[[]]),
             holds: register.gauge(
                 "rds_csi_holds",
@@ -71,11 +62,7 @@ impl ReconcileMetrics {
                 ["reason"],
             )?,
             orphans_cleaned: register
-                .counter(
-                    "rds_csi_orphans_cleaned_total",
-                    "Orphans that were removed",
-                    [],
-                )?
+                .counter("rds_csi_orphans_cleaned_total", "Orphans that were removed", [])?
                 .known(&[[]]),
         })
     }

@@ -12,9 +12,8 @@ use prometheus::{Error, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Op
 pub(super) const BOX_SECONDS: &[f64] =
     &[0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 /// Seconds of something that mostly answers at once.
-pub(super) const QUICK_SECONDS: &[f64] = &[
-    0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-];
+pub(super) const QUICK_SECONDS: &[f64] =
+    &[0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 /// Seconds of something that takes minutes.
 pub(super) const SLOW_SECONDS: &[f64] = &[15.0, 30.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0];
 
@@ -37,9 +36,7 @@ impl<const LABELS: usize> Counter<LABELS> {
 
     /// The present number.
     pub fn get(&self, labels: [&str; LABELS]) -> u64 {
-        self.0
-            .get_metric_with_label_values(&labels)
-            .map_or(0, |series| series.get())
+        self.0.get_metric_with_label_values(&labels).map_or(0, |series| series.get())
     }
 
     /// Makes these series visible at 0, so that an alert has something to compare with.
@@ -70,9 +67,7 @@ impl<const LABELS: usize> Gauge<LABELS> {
 
     /// The present number.
     pub fn get(&self, labels: [&str; LABELS]) -> f64 {
-        self.0
-            .get_metric_with_label_values(&labels)
-            .map_or(0.0, |series| series.get())
+        self.0.get_metric_with_label_values(&labels).map_or(0.0, |series| series.get())
     }
 
     pub(super) fn known(self, labels: &[[&str; LABELS]]) -> Self {
@@ -95,9 +90,7 @@ impl<const LABELS: usize> Took<LABELS> {
 
     /// How often it was observed.
     pub fn count(&self, labels: [&str; LABELS]) -> u64 {
-        self.0
-            .get_metric_with_label_values(&labels)
-            .map_or(0, |series| series.get_sample_count())
+        self.0.get_metric_with_label_values(&labels).map_or(0, |series| series.get_sample_count())
     }
 
     pub(super) fn known(self, labels: &[[&str; LABELS]]) -> Self {

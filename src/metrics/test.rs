@@ -57,16 +57,9 @@ fn every_promised_name_is_served_with_its_labels() {
         "rds_csi_config_reload_total{result=\"refused\"} 0",
         "rds_csi_grpc_requests_total{code=\"OK\",method=\"CreateVolume\"} 1",
         "rds_csi_grpc_request_duration_seconds_count{method=\"CreateVolume\"} 1",
-        concat!(
-            "rds_csi_build_info{version=\"",
-            env!("CARGO_PKG_VERSION"),
-            "\"} 1"
-        ),
+        concat!("rds_csi_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
     ] {
-        assert!(
-            text.lines().any(|line| line == series),
-            "{series} is missing in\n{text}"
-        );
+        assert!(text.lines().any(|line| line == series), "{series} is missing in\n{text}");
     }
 }
 
@@ -74,10 +67,7 @@ fn every_promised_name_is_served_with_its_labels() {
 fn two_controllers_in_one_process_do_not_collide() {
     let (one, other) = (metrics(), metrics());
     one.rds.reconnect_failed();
-    assert_eq!(
-        (one.rds.reconnects(), other.rds.reconnects()),
-        ((0, 1), (0, 0))
-    );
+    assert_eq!((one.rds.reconnects(), other.rds.reconnects()), ((0, 1), (0, 0)));
 }
 
 #[test]
@@ -92,8 +82,5 @@ fn a_label_from_outside_cannot_break_the_format() {
     let metrics = metrics();
     metrics.rds.link("a\"} 7\nrds_csi_fake 1", true);
     let text = metrics.encode().unwrap();
-    assert!(
-        !text.lines().any(|line| line.starts_with("rds_csi_fake")),
-        "{text}"
-    );
+    assert!(!text.lines().any(|line| line.starts_with("rds_csi_fake")), "{text}");
 }

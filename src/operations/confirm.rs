@@ -4,8 +4,6 @@
 //! stands still is what its disk says. Both are needed before a volume is detached, released or
 //! given to another node.
 
-use std::time::Duration;
-
 use tokio::time::sleep;
 
 use super::change::lost;
@@ -14,8 +12,6 @@ use super::{Error, Kind, Operations};
 use crate::attachment::ledger::Record;
 use crate::rds::{Counters, Disk};
 
-/// Time between two reads.
-pub(super) const APART: Duration = Duration::from_secs(1);
 /// How many reads a fence may take to be confirmed.
 const READS: usize = 10;
 
@@ -29,7 +25,8 @@ impl Operations {
             return self.closed(ground, record).await;
         }
         for _ in 1..READS {
-            sleep(APART).await;
+            let apart = self.limits.borrow().counter_interval;
+            sleep(apart).await;
             let now = self.closed(ground, record).await?;
             if is_still(before.counters, now.counters) {
                 return Ok(now);

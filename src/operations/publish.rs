@@ -21,34 +21,27 @@ pub type PublishContext = BTreeMap<String, String>;
 impl Operations {
     /// Lets a node write; returns the publish context.
     pub async fn publish(&self, wanted: Publish) -> Result<PublishContext, Error> {
-        let outcome = self.try_publish(&wanted).await;
-        let told = outcome.as_ref().map(|_| ()).map_err(|error| error.kind);
-        self.observer.happened(Happened::Attached(told));
-        outcome
-    }
-
-    async fn try_publish(&self, wanted: &Publish) -> Result<PublishContext, Error> {
         let mut ground = self.ground(&wanted.id).await?;
         self.check_node(&wanted.node).await?;
         self.check_volume(&ground).await?;
         check_version(&ground)?;
         self.check_fenced(&ground, &wanted.node)?;
-        let wish = Wish { node: ground.tag(&wanted.node), sharing: sharing(wanted) };
+        let wish = Wish { node: ground.tag(&wanted.node), sharing: sharing(&wanted) };
         // The copy, or what every new volume has, is the guess that makes one exec enough. It is
         // good for a compare-and-set; whatever else is decided is decided on what was read.
         let mut record = ground.copied.clone().unwrap_or(Record::created(ground.cluster));
         let mut seen: Option<Disk> = None;
         for _ in 0..ROUNDS {
             let differs = match judge(&record, ground.copied.as_ref(), wish, Nonce::random()) {
-                Answer::Attach(next) => self.attach(&mut ground, wanted, &record, next).await?,
+                Answer::Attach(next) => self.attach(&mut ground, &wanted, &record, next).await?,
                 Answer::AttachOnceConfirmed(next) => {
                     self.confirm(&ground, &record).await?;
-                    self.attach(&mut ground, wanted, &record, next).await?
+                    self.attach(&mut ground, &wanted, &record, next).await?
                 }
-                Answer::Join(next) => self.join(&mut ground, wanted, &record, next).await?,
+                Answer::Join(next) => self.join(&mut ground, &wanted, &record, next).await?,
                 answer => match seen.take() {
                     Some(disk) => {
-                        return self.held(&mut ground, wanted, record, disk, answer).await;
+                        return self.held(&mut ground, &wanted, record, disk, answer).await;
                     }
                     None => Attached::Differs(self.show(&ground).await?),
                 },

@@ -23,7 +23,6 @@ use tokio::time::Instant;
 
 use self::facts::{Found, Survey};
 use self::memory::Memory;
-use super::confirm::APART;
 use super::{Backend, Error, Happened, Operations};
 use crate::attachment::verdict::{Action, Facts, FenceCause, Io, Rules, Verdict, verdict};
 use crate::cluster::{About, Identity, Notice, Reason};
@@ -117,6 +116,8 @@ impl Reconciler {
         })
         .await;
         self.fence_the_quiet(identity, tables, &verdicts, report).await;
+        let attached = found.iter().filter(|found| found.is_attached()).count();
+        self.operations.observer.happened(Happened::Attached(attached));
         let held = verdicts.iter().filter(|(_, v)| v.action == Action::Hold).count();
         self.operations.observer.happened(Happened::Held(held));
     }
@@ -199,7 +200,8 @@ impl Reconciler {
         let mut reads: Vec<Vec<Option<Counters>>> = vec![Vec::new(); volumes.len()];
         for round in 0..3 {
             if round > 0 {
-                tokio::time::sleep(APART).await;
+                let apart = self.operations.limits.borrow().counter_interval;
+                tokio::time::sleep(apart).await;
             }
             let jobs = volumes.iter().map(|found| counters(tables, &found.id));
             let row: Vec<_> = futures::stream::iter(jobs).buffered(ABREAST).collect().await;

@@ -2,7 +2,7 @@
 
 use super::change::{Changed, Details, Wanted, lost};
 use super::ground::Ground;
-use super::{Error, Happened, Kind, Operations};
+use super::{Error, Kind, Operations};
 use crate::attachment::ledger::{NodeTag, Record, State};
 use crate::attachment::unpublish::{Answer, judge};
 use crate::attachment::verdict::FenceCause;
@@ -16,14 +16,7 @@ const ROUNDS: usize = 4;
 impl Operations {
     /// Takes a volume from a node, or from all. A volume or node that is not there is no error.
     pub async fn unpublish(&self, id: VolumeId, node: Option<NodeName>) -> Result<(), Error> {
-        let outcome = self.try_unpublish(&id, node).await;
-        let told = outcome.as_ref().copied().map_err(|error| error.kind);
-        self.observer.happened(Happened::Detached(told));
-        outcome
-    }
-
-    async fn try_unpublish(&self, id: &VolumeId, node: Option<NodeName>) -> Result<(), Error> {
-        let mut ground = self.ground(id).await?;
+        let mut ground = self.ground(&id).await?;
         let leaving = node.as_ref().map(|node| ground.tag(node));
         // A guess from the copy makes one exec enough where the volume is held as the copy says.
         let guess = ground.copied.clone().filter(|record| record.state == State::Attached);

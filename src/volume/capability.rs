@@ -92,10 +92,7 @@ mod test {
     fn file_system(mode: AccessMode, fs_type: &str) -> Capability {
         Capability {
             mode,
-            medium: Medium::FileSystem {
-                fs_type: fs_type.into(),
-                mount_flags: Vec::new(),
-            },
+            medium: Medium::FileSystem { fs_type: fs_type.into(), mount_flags: Vec::new() },
         }
     }
 
@@ -111,15 +108,8 @@ mod test {
             (AccessMode::MultiNodeMultiWriter, false),
         ];
         for (mode, served) in table {
-            assert_eq!(
-                file_system(mode, "xfs").unsupported().is_none(),
-                served,
-                "{mode:?}"
-            );
-            let block = Capability {
-                mode,
-                medium: Medium::Block,
-            };
+            assert_eq!(file_system(mode, "xfs").unsupported().is_none(), served, "{mode:?}");
+            let block = Capability { mode, medium: Medium::Block };
             assert_eq!(block.unsupported(), None, "{mode:?}");
         }
     }
@@ -127,10 +117,7 @@ mod test {
     #[test]
     fn only_file_systems_that_a_node_can_make_are_served() {
         for fs_type in FS_TYPES {
-            assert_eq!(
-                file_system(AccessMode::SingleNodeWriter, fs_type).unsupported(),
-                None
-            );
+            assert_eq!(file_system(AccessMode::SingleNodeWriter, fs_type).unsupported(), None);
         }
         for fs_type in ["ext3", "ntfs", "XFS", ""] {
             let why = file_system(AccessMode::SingleNodeWriter, fs_type).unsupported();

@@ -91,16 +91,8 @@ proptest! {
 
 #[test]
 fn the_lengths_of_names_are_bounded() {
-    assert_eq!(
-        Slot::for_name(&"a".repeat(63)).unwrap().as_str(),
-        "a".repeat(63)
-    );
-    assert!(
-        Slot::for_name(&"a".repeat(64))
-            .unwrap()
-            .as_str()
-            .starts_with("h-")
-    );
+    assert_eq!(Slot::for_name(&"a".repeat(63)).unwrap().as_str(), "a".repeat(63));
+    assert!(Slot::for_name(&"a".repeat(64)).unwrap().as_str().starts_with("h-"));
     assert!(Slot::for_name(&"A".repeat(128)).is_ok());
     for refused in ["", &"a".repeat(129), "line\nbreak", "nul\0"] {
         assert!(Slot::for_name(refused).is_err(), "{refused:?}");
@@ -125,21 +117,8 @@ fn a_reserved_name_gets_a_slot_of_its_own() {
 fn a_path_is_kept_without_its_leading_slash_and_never_climbs() {
     let path = VolumePath::parse("/pool/volumes").unwrap();
     assert_eq!((path.as_str(), path.pool()), ("pool/volumes", "pool"));
-    assert_eq!(
-        path.image(&Slot::parse("pvc-1").unwrap()).as_str(),
-        "pool/volumes/pvc-1.img"
-    );
-    for refused in [
-        "",
-        "/",
-        "//pool",
-        "pool/",
-        "pool//x",
-        "../x",
-        "pool/../x",
-        "pool/.x",
-        "a b",
-    ] {
+    assert_eq!(path.image(&Slot::parse("pvc-1").unwrap()).as_str(), "pool/volumes/pvc-1.img");
+    for refused in ["", "/", "//pool", "pool/", "pool//x", "../x", "pool/../x", "pool/.x", "a b"] {
         assert!(VolumePath::parse(refused).is_err(), "{refused}");
     }
 }
@@ -150,10 +129,7 @@ fn a_backends_volumes_have_one_handle_each() {
     let id = VolumeId::parse("pvc-1", &bare).unwrap();
     assert_eq!(id.backend, bare);
     assert!(VolumeId::parse("main/pvc-1", &bare).is_err());
-    assert_eq!(
-        VolumeId::parse("spare/pvc-1", &bare).unwrap().backend,
-        backend("spare")
-    );
+    assert_eq!(VolumeId::parse("spare/pvc-1", &bare).unwrap().backend, backend("spare"));
     for refused in ["", "/pvc-1", "spare/", "spare/a/b", "Spare/a", "spare/../x"] {
         assert!(VolumeId::parse(refused, &bare).is_err(), "{refused}");
     }

@@ -59,12 +59,7 @@ impl OpenSsh {
         let address = listener.local_addr().unwrap().to_string();
         let connections = Arc::default();
         let accepting = tokio::spawn(accept(listener, file, log, Arc::clone(&connections)));
-        OpenSsh {
-            dir,
-            address,
-            connections,
-            accepting,
-        }
+        OpenSsh { dir, address, connections, accepting }
     }
 
     /// `host:port`.
@@ -90,10 +85,7 @@ impl OpenSsh {
 
     /// A shell line that hangs until this server is dropped, so that nothing is left running.
     pub fn hang(&self) -> String {
-        format!(
-            "while [ -e {}/sshd_config ]; do sleep 0.1; done",
-            self.dir.path().display()
-        )
+        format!("while [ -e {}/sshd_config ]; do sleep 0.1; done", self.dir.path().display())
     }
 
     /// How many connections there have been.
@@ -131,24 +123,15 @@ impl Drop for OpenSsh {
     fn drop(&mut self) {
         self.accepting.abort();
         // The processes end with their handles: they are started with kill_on_drop.
-        self.connections
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .clear();
+        self.connections.lock().unwrap_or_else(|e| e.into_inner()).clear();
     }
 }
 
 /// Makes a key pair without a passphrase.
 pub async fn keygen(path: &Path, arguments: &[&str]) {
     let mut command = Command::new("ssh-keygen");
-    command
-        .args(["-q", "-N", "", "-f"])
-        .arg(path)
-        .args(arguments);
-    assert!(
-        command.status().await.unwrap().success(),
-        "ssh-keygen failed"
-    );
+    command.args(["-q", "-N", "", "-f"]).arg(path).args(arguments);
+    assert!(command.status().await.unwrap().success(), "ssh-keygen failed");
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 

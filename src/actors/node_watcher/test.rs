@@ -52,10 +52,7 @@ fn subject() -> Subject {
     let feeds: Arc<Mutex<Vec<Feed>>> = Arc::default();
     let (causes, counts) = (Arc::default(), Arc::new(Counts::default()));
     let trigger = TriggerHandle::new();
-    let triggered = Triggered {
-        trigger: trigger.clone(),
-        causes: Arc::clone(&causes),
-    };
+    let triggered = Triggered { trigger: trigger.clone(), causes: Arc::clone(&causes) };
     trigger.bind(triggered.start().recipient());
     let made = feeds.clone();
     let changes: NodeChanges = Arc::new(move || {
@@ -63,20 +60,8 @@ fn subject() -> Subject {
         made.lock().unwrap().push(feed);
         tokio_stream::wrappers::UnboundedReceiverStream::new(changes).boxed()
     });
-    let handles = start(Parts {
-        supervision,
-        changes,
-        trigger,
-        metrics: counts.clone(),
-    });
-    Subject {
-        feeds,
-        causes,
-        counts,
-        handles,
-        faults,
-        restarted,
-    }
+    let handles = start(Parts { supervision, changes, trigger, metrics: counts.clone() });
+    Subject { feeds, causes, counts, handles, faults, restarted }
 }
 
 fn node(name: &str, ready: bool) -> Node {
@@ -161,12 +146,7 @@ async fn nothing_is_watched_after_shutdown() {
     let subject = subject();
     pass(1).await;
     let within = Duration::ZERO;
-    subject
-        .handles
-        .shutdown
-        .send(Shutdown { within })
-        .await
-        .unwrap();
+    subject.handles.shutdown.send(Shutdown { within }).await.unwrap();
     pass(1).await;
     let feed = subject.feeds.lock().unwrap().pop();
     assert!(feed.unwrap().is_closed());
@@ -188,12 +168,7 @@ async fn a_panic_in_any_entry_fires_once_and_watches_again() {
             Entry::Handler => {
                 // Shut down is not forgotten by a restart; here it is never taken in.
                 let within = Duration::ZERO;
-                subject
-                    .handles
-                    .shutdown
-                    .send(Shutdown { within })
-                    .await
-                    .unwrap();
+                subject.handles.shutdown.send(Shutdown { within }).await.unwrap();
             }
             Entry::Started => {
                 subject.faults.arm(Entry::Stream, 1);
@@ -205,9 +180,7 @@ async fn a_panic_in_any_entry_fires_once_and_watches_again() {
         assert_eq!(subject.causes(), ["restart"], "{entry:?}");
         // What it knew is gone, and learnt again.
         subject.show(NodeChange::All(vec![node("n1", true)])).await;
-        subject
-            .show(NodeChange::Deleted(NodeName::parse("n1").unwrap()))
-            .await;
+        subject.show(NodeChange::Deleted(NodeName::parse("n1").unwrap())).await;
         assert_eq!(subject.causes(), ["restart", "node"], "{entry:?}");
         let causes = subject.restarted.causes();
         assert_eq!(causes.last(), Some(&Why::Panic(entry).label()));

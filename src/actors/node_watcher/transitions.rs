@@ -94,17 +94,11 @@ mod test {
     }
 
     fn tainted(name: &str) -> Node {
-        Node {
-            out_of_service: true,
-            ..node(name, true)
-        }
+        Node { out_of_service: true, ..node(name, true) }
     }
 
     fn reborn(name: &str) -> Node {
-        Node {
-            uid: "another".into(),
-            ..node(name, true)
-        }
+        Node { uid: "another".into(), ..node(name, true) }
     }
 
     fn deleted(name: &str) -> NodeChange {
@@ -116,10 +110,7 @@ mod test {
         let mut known = Known::default();
         assert_eq!(known.fold(NodeChange::All(before)), []);
         let folded = known.fold(change);
-        folded
-            .into_iter()
-            .map(|(_, transition)| transition)
-            .collect()
+        folded.into_iter().map(|(_, transition)| transition).collect()
     }
 
     #[test]
@@ -130,11 +121,7 @@ mod test {
         let table = [
             (one(), Applied(node("n1", false)), NotReady),
             (one(), Applied(tainted("n1")), OutOfService),
-            (
-                vec![node("n1", false)],
-                Applied(tainted("n1")),
-                OutOfService,
-            ),
+            (vec![node("n1", false)], Applied(tainted("n1")), OutOfService),
             (one(), deleted("n1"), Deleted),
             (vec![node("n1", false)], deleted("n1"), Deleted),
             (one(), All(vec![]), Vanished),
@@ -162,10 +149,7 @@ mod test {
             (vec![tainted("n1")], Applied(tainted("n1"))),
             (vec![tainted("n1")], Applied(node("n1", true))),
             (vec![], deleted("n1")),
-            (
-                vec![node("n1", true)],
-                All(vec![node("n1", true), node("n2", true)]),
-            ),
+            (vec![node("n1", true)], All(vec![node("n1", true), node("n2", true)])),
             (vec![node("n1", true)], NodeChange::Failed("gone".into())),
         ];
         for (before, change) in table {

@@ -28,21 +28,14 @@ struct Subject {
 }
 
 fn down(why: &str) -> Link {
-    Link::Down {
-        since: Instant::now(),
-        next: None,
-        why: why.into(),
-    }
+    Link::Down { since: Instant::now(), next: None, why: why.into() }
 }
 
 fn up() -> Link {
     Link::Up {
         since: Instant::now(),
         epoch: 1,
-        system: System {
-            version: "7.21".into(),
-            uptime: Duration::from_secs(9),
-        },
+        system: System { version: "7.21".into(), uptime: Duration::from_secs(9) },
     }
 }
 
@@ -72,15 +65,7 @@ fn subject(boxes: usize) -> Subject {
         conditions: vec![condition],
         metrics: gauge.clone(),
     });
-    Subject {
-        links,
-        fallback,
-        synced,
-        gauge,
-        handles,
-        faults,
-        restarted,
-    }
+    Subject { links, fallback, synced, gauge, handles, faults, restarted }
 }
 
 impl Subject {

@@ -27,21 +27,16 @@ impl Rds for RdsHandle {
     async fn execute(&self, command: Command, turn: Option<Turn>) -> Result<Reply, Failure> {
         let address = self.address.clone();
         let (answer, answered) = oneshot::channel();
-        let execute = Execute {
-            command,
-            turn,
-            answer,
-        };
+        let execute = Execute { command, turn, answer };
         match ask(&self.to, execute, TAKEN_WITHIN).await {
             // Every way that a taken job can go is bounded and answers. Only a job that was never
             // sent is dropped without an answer: its actor was restarted.
             Ok(()) => answered.await.unwrap_or(Err(Failure::Stopping { address })),
             Err(AskError::Restarting) => Err(Failure::Stopping { address }),
             // It may be taken in this very moment.
-            Err(late @ AskError::Late(_)) => Err(Failure::Unanswered {
-                address,
-                why: late.to_string(),
-            }),
+            Err(late @ AskError::Late(_)) => {
+                Err(Failure::Unanswered { address, why: late.to_string() })
+            }
         }
     }
 

@@ -132,12 +132,7 @@ mod test {
 
     fn job(expires: Instant) -> (Job, Caller) {
         let (answer, caller) = oneshot::channel();
-        let job = Job {
-            command: Command::Poll,
-            turn: None,
-            answer,
-            expires,
-        };
+        let job = Job { command: Command::Poll, turn: None, answer, expires };
         (job, caller)
     }
 

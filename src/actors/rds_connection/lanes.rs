@@ -104,12 +104,7 @@ pub async fn run(
     work: Work,
     abandoned: CancellationToken,
 ) -> Ended {
-    let Job {
-        command,
-        turn,
-        answer,
-        ..
-    } = work.job;
+    let Job { command, turn, answer, .. } = work.job;
     let sent = AtomicBool::new(false);
     let attempt = tokio::select! {
         biased;
@@ -148,12 +143,7 @@ pub async fn run(
         // Nobody waits for it: it holds the turn, and that is all it is for.
         tokio::spawn(settle(shop, turn));
     }
-    Ended {
-        session,
-        broken,
-        panicked,
-        outcome,
-    }
+    Ended { session, broken, panicked, outcome }
 }
 
 /// Opens where need be, and sends. A channel that is refused in a session that has idled is no
@@ -188,11 +178,9 @@ async fn attempt(
 
 fn failure(address: String, no_reply: NoReply) -> Failure {
     match no_reply {
-        NoReply::NotSent(why) => Failure::NotConnected {
-            address,
-            why,
-            next_attempt: std::time::Duration::ZERO,
-        },
+        NoReply::NotSent(why) => {
+            Failure::NotConnected { address, why, next_attempt: std::time::Duration::ZERO }
+        }
         NoReply::Unanswered(why) => Failure::Unanswered { address, why },
         NoReply::Unfinished(said) => Failure::Unfinished { address, said },
     }
@@ -222,12 +210,7 @@ fn label(result: &Result<Reply, Failure>) -> &'static str {
 /// Keeps `turn` until the box has answered, in a session of its own, what has become of the
 /// volume: before, its command counts as still running.
 async fn settle(shop: Shop, turn: Turn) {
-    let Shop {
-        sessions,
-        mut link,
-        one_settles,
-        log,
-    } = shop;
+    let Shop { sessions, mut link, one_settles, log } = shop;
     let volume = turn.volume().clone();
     let command = Command::Show(volume.slot.clone());
     warn!(log, "turn is kept until the volume is read again"; "volume" => %volume);

@@ -26,10 +26,7 @@ pub struct Language {
 impl Default for Language {
     /// RouterOS.
     fn default() -> Self {
-        Self {
-            line: script::line,
-            read: reply::read,
-        }
+        Self { line: script::line, read: reply::read }
     }
 }
 
@@ -126,10 +123,7 @@ mod test {
         assert_eq!(tags.len(), 1000);
         for tag in tags {
             assert_eq!(tag.len(), TAG_LENGTH);
-            assert!(
-                tag.bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-            );
+            assert!(tag.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));
         }
     }
 }

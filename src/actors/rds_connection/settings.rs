@@ -78,12 +78,7 @@ mod test {
             let slot = Slot::parse("a").unwrap();
             let image = VolumePath::parse("pool").unwrap().image(&slot);
             let comment = String::new();
-            Command::Create(NewDisk {
-                slot,
-                image,
-                bytes,
-                comment,
-            })
+            Command::Create(NewDisk { slot, image, bytes, comment })
         };
         let table = [
             (Command::Poll, 30),
@@ -93,11 +88,7 @@ mod test {
             (create((10 << 30) + 1), 41),
         ];
         for (command, seconds) in table {
-            assert_eq!(
-                settings.deadline(&command).as_secs(),
-                seconds,
-                "{command:?}"
-            );
+            assert_eq!(settings.deadline(&command).as_secs(), seconds, "{command:?}");
         }
         // Absurd, but no panic.
         assert!(settings.deadline(&create(u64::MAX)) > settings.command_deadline);

@@ -36,11 +36,7 @@ impl Reconcile for Work {
         self.began.lock().unwrap().push((at, causes.to_string()));
         let takes = *self.takes.lock().unwrap();
         tokio::time::sleep(takes).await;
-        if self
-            .fail
-            .fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1))
-            .is_ok()
-        {
+        if self.fail.fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1)).is_ok() {
             return Err(PassError("cannot".into()));
         }
         let again_in = self.again_in.lock().unwrap().take();
@@ -59,21 +55,14 @@ struct Subject {
 }
 
 fn down() -> Link {
-    Link::Down {
-        since: Instant::now(),
-        next: None,
-        why: "test".into(),
-    }
+    Link::Down { since: Instant::now(), next: None, why: "test".into() }
 }
 
 fn up(epoch: u64) -> Link {
     Link::Up {
         since: Instant::now(),
         epoch,
-        system: System {
-            version: "7.21".into(),
-            uptime: Duration::from_secs(9),
-        },
+        system: System { version: "7.21".into(), uptime: Duration::from_secs(9) },
     }
 }
 
@@ -93,15 +82,7 @@ fn subject() -> Subject {
         links: vec![(BackendName::parse("box").unwrap(), link_seen)],
         metrics: Arc::new(NoMetrics),
     });
-    Subject {
-        work,
-        trigger,
-        settings,
-        link,
-        handles,
-        faults,
-        restarted,
-    }
+    Subject { work, trigger, settings, link, handles, faults, restarted }
 }
 
 impl Subject {
@@ -156,10 +137,8 @@ async fn a_shorter_period_holds_at_once() {
     tokio::time::pause();
     let subject = subject();
     pass(10_000).await;
-    let settings = ReconcileSettings {
-        interval: Duration::from_secs(20),
-        ..ReconcileSettings::default()
-    };
+    let settings =
+        ReconcileSettings { interval: Duration::from_secs(20), ..ReconcileSettings::default() };
     subject.settings.send(settings).unwrap();
     pass(35_000).await;
     assert_eq!(subject.began(), [at(20_000, "timer"), at(41_000, "timer")]);
@@ -232,12 +211,7 @@ async fn shutdown_lets_a_pass_finish_that_does_so_in_time() {
     pass(400).await;
     let before = Instant::now();
     let within = Duration::from_secs(5);
-    subject
-        .handles
-        .shutdown
-        .send(Shutdown { within })
-        .await
-        .unwrap();
+    subject.handles.shutdown.send(Shutdown { within }).await.unwrap();
     assert_eq!(before.elapsed().as_millis(), 600);
     assert_eq!(subject.last(), Some("done"));
     subject.trigger.fire(Cause::Node);
@@ -256,12 +230,7 @@ async fn shutdown_abandons_a_pass_that_takes_too_long() {
     subject.trigger.fire(Cause::Node);
     let before = Instant::now();
     let within = Duration::from_secs(5);
-    subject
-        .handles
-        .shutdown
-        .send(Shutdown { within })
-        .await
-        .unwrap();
+    subject.handles.shutdown.send(Shutdown { within }).await.unwrap();
     assert_eq!(before.elapsed().as_secs(), 5);
     assert_eq!(subject.last(), Some("abandoned"));
     pass(1_000_000).await;
@@ -269,12 +238,7 @@ async fn shutdown_abandons_a_pass_that_takes_too_long() {
     assert_eq!(subject.count(), 1);
     // Nothing runs: answers at once.
     let before = Instant::now();
-    subject
-        .handles
-        .shutdown
-        .send(Shutdown { within })
-        .await
-        .unwrap();
+    subject.handles.shutdown.send(Shutdown { within }).await.unwrap();
     assert_eq!(before.elapsed().as_secs(), 0);
 }
 
@@ -309,10 +273,7 @@ async fn a_panic_in_any_entry_loses_no_trigger() {
         assert!(!subject.faults.is_armed(entry), "{entry:?} was not passed");
         let passes = subject.began();
         assert!(passes.len() > before, "{entry:?}: no pass after the panic");
-        assert!(
-            passes.iter().any(|(_, why)| why.contains("restart")),
-            "{entry:?}: {passes:?}"
-        );
+        assert!(passes.iter().any(|(_, why)| why.contains("restart")), "{entry:?}: {passes:?}");
         let mut expected = vec![Cause_::Panic(entry).label()];
         if entry == Entry::Started {
             expected.insert(0, "panic_handler");

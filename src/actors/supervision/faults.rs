@@ -16,9 +16,7 @@ pub struct Faults {
 impl Faults {
     /// Fault points that [`Faults::arm`] can arm.
     pub fn armable() -> Self {
-        Self {
-            armed: Some(Arc::default()),
-        }
+        Self { armed: Some(Arc::default()) }
     }
 
     /// The next `times` passages of `entry` panic. Does nothing to `Faults::default()`.

@@ -7,11 +7,8 @@ use tokio::time::Instant;
 use crate::actors::backoff::Backoff;
 
 /// Delays between restarts of one actor.
-const DELAYS: Backoff = Backoff {
-    min: Duration::from_secs(1),
-    max: Duration::from_secs(30),
-    jitter: 0.0,
-};
+const DELAYS: Backoff =
+    Backoff { min: Duration::from_secs(1), max: Duration::from_secs(30), jitter: 0.0 };
 /// An actor that has worked for so long starts again with the first delay.
 const STABLE: Duration = Duration::from_secs(60);
 

@@ -142,10 +142,7 @@ async fn a_panic_in_any_entry_is_one_counted_restart_after_a_second() {
             Ok(true),
             "{entry:?}: is back"
         );
-        assert_eq!(
-            subject.restarted.all(),
-            [("subject", Cause::Panic(entry).label())]
-        );
+        assert_eq!(subject.restarted.all(), [("subject", Cause::Panic(entry).label())]);
         let times = begun(&mut subject.said);
         assert_eq!(times.last(), Some(&1), "{entry:?}: {times:?}");
     }
@@ -167,9 +164,7 @@ async fn a_minute_of_work_forgives_earlier_restarts() {
     let mut subject = subject(&[(Entry::Started, 2)]);
     pass(3_000 + 61_000).await;
     subject.faults.arm(Entry::Handler, 1);
-    ask(&subject.ping, Ping, Duration::from_secs(1))
-        .await
-        .unwrap_err();
+    ask(&subject.ping, Ping, Duration::from_secs(1)).await.unwrap_err();
     pass(10_000).await;
     assert_eq!(begun(&mut subject.said), [3, 65]);
 }
@@ -193,9 +188,7 @@ async fn an_actor_that_is_truly_dead_is_found() {
     tokio::pin!(watched);
     let early = tokio::time::timeout(Duration::from_secs(60), &mut watched).await;
     assert!(early.is_err());
-    ask(&dying.unguarded, Unguarded, Duration::from_secs(60))
-        .await
-        .unwrap_err();
+    ask(&dying.unguarded, Unguarded, Duration::from_secs(60)).await.unwrap_err();
     let found = tokio::time::timeout(Duration::from_secs(2), watched).await;
     assert_eq!(found.unwrap(), "dying");
 }

@@ -84,10 +84,7 @@ fn hang_up(watches: Vec<(String, Watch)>) {
 #[tokio::test(start_paused = true)]
 async fn caches_say_that_they_are_not_synced_until_all_are() {
     let (cluster, mut mock) = cluster();
-    assert_eq!(
-        cluster.unsynced(),
-        ["nodes", "persistentvolumes", "volumeattachments"]
-    );
+    assert_eq!(cluster.unsynced(), ["nodes", "persistentvolumes", "volumeattachments"]);
     let stop = CancellationToken::new();
     let tasks = cluster.start(&stop);
     let (watches, ()) = tokio::join!(sync(&mut mock), cluster.synced());
@@ -97,9 +94,7 @@ async fn caches_say_that_they_are_not_synced_until_all_are() {
     assert_eq!(view.volumes["pv1"].bytes, 1 << 30);
     assert!(view.attachments["csi-1"].attached);
     stop.cancel();
-    tokio::time::timeout(Duration::from_secs(1), tasks.wait())
-        .await
-        .expect("the tasks do not end");
+    tokio::time::timeout(Duration::from_secs(1), tasks.wait()).await.expect("the tasks do not end");
     hang_up(watches);
 }
 
@@ -112,9 +107,7 @@ async fn without_an_api_server_it_starts_waits_and_stops() {
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert_eq!(cluster.unsynced().len(), 3);
     stop.cancel();
-    tokio::time::timeout(Duration::from_secs(1), tasks.wait())
-        .await
-        .expect("the tasks do not end");
+    tokio::time::timeout(Duration::from_secs(1), tasks.wait()).await.expect("the tasks do not end");
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,10 +125,7 @@ async fn the_changes_of_nodes_begin_with_all_and_can_be_begun_again() {
     watch.send("DELETED", node("n1"));
     let gone = NodeName::parse("n1").unwrap();
     for changes in [&mut early, &mut late] {
-        assert_eq!(
-            changes.next().await,
-            Some(NodeChange::Deleted(gone.clone()))
-        );
+        assert_eq!(changes.next().await, Some(NodeChange::Deleted(gone.clone())));
     }
     assert!(cluster.view().nodes.is_empty());
 }
@@ -147,10 +137,7 @@ async fn a_volume_comes_from_the_cache_or_by_its_name_and_from_a_search_only_bef
         let call = mock.expect(Method::GET, &format!("{PVS}/slot-1")).await;
         call.fail(404, "NotFound");
         let call = mock.expect(Method::GET, PVS).await;
-        call.ok(list(
-            "PersistentVolumeList",
-            json!([pv("by-hand", "box/slot-1", 1)]),
-        ));
+        call.ok(list("PersistentVolumeList", json!([pv("by-hand", "box/slot-1", 1)])));
     });
     assert_eq!(found.unwrap().unwrap().name, "by-hand");
 
@@ -192,19 +179,13 @@ async fn what_was_written_is_in_the_view_at_once() {
         call.ok(object);
     });
     assert_eq!(cluster.view().volumes["pv1"], written.unwrap());
-    assert!(matches!(
-        cluster.view().volumes["pv1"].copy,
-        CopyState::Present(_)
-    ));
+    assert!(matches!(cluster.view().volumes["pv1"].copy, CopyState::Present(_)));
 }
 
 fn attachment() -> Attachment {
     Attachment {
         name: "csi-1".into(),
-        version: Version {
-            uid: "va-uid".into(),
-            resource_version: "30".into(),
-        },
+        version: Version { uid: "va-uid".into(), resource_version: "30".into() },
         volume: "pv1".into(),
         node: NodeName::parse("n1").unwrap(),
         attached: true,

@@ -40,11 +40,7 @@ fn rig() -> Rig {
     let api = Requests::new(client, Duration::from_secs(10)).watched::<core::Node>();
     tokio::spawn(fill(api, Arc::clone(&cache), nodes::convert, silent()));
     let changes = Arc::clone(&cache).subscribe().boxed();
-    Rig {
-        mock,
-        cache,
-        changes,
-    }
+    Rig { mock, cache, changes }
 }
 
 impl Rig {
@@ -108,15 +104,9 @@ async fn changes_are_in_the_cache_before_they_are_passed_on() {
     };
     assert!(!a.ready);
     let b = rig.change().await;
-    assert!(
-        matches!(&b, Change::Applied(b) if b.name.as_str() == "b"),
-        "{b:?}"
-    );
+    assert!(matches!(&b, Change::Applied(b) if b.name.as_str() == "b"), "{b:?}");
     let gone = rig.change().await;
-    assert!(
-        matches!(&gone, Change::Deleted(a) if a.as_str() == "a"),
-        "{gone:?}"
-    );
+    assert!(matches!(&gone, Change::Deleted(a) if a.as_str() == "a"), "{gone:?}");
     assert_eq!(rig.names(), ["b"]);
 }
 
@@ -136,9 +126,7 @@ async fn a_heartbeat_that_changes_nothing_of_ours_is_no_change() {
 #[tokio::test(start_paused = true)]
 async fn an_expired_watch_lists_again_and_a_node_that_vanished_meanwhile_is_gone() {
     let mut rig = rig();
-    let watch = rig
-        .list_and_watch(10, json!([node("a", true, 1), node("b", true, 2)]))
-        .await;
+    let watch = rig.list_and_watch(10, json!([node("a", true, 1), node("b", true, 2)])).await;
     assert_eq!(names(&rig.change().await), ["a", "b"]);
     watch.send(
         "ERROR",
@@ -203,10 +191,7 @@ async fn an_api_server_that_was_never_there_is_asked_with_backoff_too() {
         rig.mock.next().await.fail(503, "ServiceUnavailable");
         asked += 1;
     }
-    assert!(
-        (30..65).contains(&asked),
-        "asked {asked} times in five minutes"
-    );
+    assert!((30..65).contains(&asked), "asked {asked} times in five minutes");
     assert!(!rig.cache.is_synced());
 }
 
@@ -238,9 +223,7 @@ fn pauses_double_up_to_ten_seconds_and_are_spread_over_their_second_half() {
 #[tokio::test(start_paused = true)]
 async fn a_version_that_the_server_never_accepts_again_ends_in_a_new_list() {
     let mut rig = rig();
-    let watch = rig
-        .list_and_watch(1000, json!([node("a", true, 900)]))
-        .await;
+    let watch = rig.list_and_watch(1000, json!([node("a", true, 900)])).await;
     rig.change().await;
     drop(watch);
     let relist = loop {
@@ -284,10 +267,7 @@ mod own_writes {
     fn attachment(uid: &str, version: &str, attached: bool) -> Arc<Attachment> {
         Arc::new(Attachment {
             name: "x".into(),
-            version: Version {
-                uid: uid.into(),
-                resource_version: version.into(),
-            },
+            version: Version { uid: uid.into(), resource_version: version.into() },
             volume: "pv".into(),
             node: NodeName::parse("n").unwrap(),
             attached,
@@ -342,10 +322,7 @@ mod own_writes {
     fn a_list_is_taken_as_it_is_even_with_lower_versions() {
         let cache = Cache::new("volumeattachments");
         cache.apply(attachment("u", "500", true));
-        cache.replace(BTreeMap::from([(
-            "x".to_owned(),
-            attachment("u", "4", false),
-        )]));
+        cache.replace(BTreeMap::from([("x".to_owned(), attachment("u", "4", false))]));
         assert_eq!(version(&cache).as_deref(), Some("4"));
     }
 }

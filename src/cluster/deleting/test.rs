@@ -11,10 +11,7 @@ fn rig() -> (DeletingList, Mock) {
     let (client, mock) = Mock::new();
     let requests = Requests::new(client, Duration::from_secs(10));
     let log = Logger::root(slog::Discard, slog::o!());
-    (
-        DeletingList::new(requests, "storage".into(), "rds", log),
-        mock,
-    )
+    (DeletingList::new(requests, "storage".into(), "rds", log), mock)
 }
 
 fn entry(slot: &str) -> Deleting {
@@ -30,10 +27,8 @@ fn text(slot: &str) -> String {
 }
 
 fn map(version: u32, slots: &[&str]) -> Json {
-    let data: BTreeMap<String, String> = slots
-        .iter()
-        .map(|slot| (format!("box.{slot}"), text(slot)))
-        .collect();
+    let data: BTreeMap<String, String> =
+        slots.iter().map(|slot| (format!("box.{slot}"), text(slot))).collect();
     json!({"kind": "ConfigMap", "apiVersion": "v1",
         "metadata": {"name": "rds-deleting", "resourceVersion": version.to_string()},
         "data": data})
@@ -41,10 +36,7 @@ fn map(version: u32, slots: &[&str]) -> Json {
 
 /// Checks that a patch is guarded by `version`, and returns its data.
 fn guarded(call: &Call, version: &str) -> Json {
-    assert_eq!(
-        call.body["metadata"]["resourceVersion"], version,
-        "{call:?}"
-    );
+    assert_eq!(call.body["metadata"]["resourceVersion"], version, "{call:?}");
     call.body["data"].clone()
 }
 
@@ -99,9 +91,7 @@ async fn two_that_make_the_list_at_once_both_get_their_entry() {
     let pv1 = entry("pv1");
     let (added, ()) = tokio::join!(list.add(&pv1), async {
         mock.expect(Method::GET, ITEM).await.fail(404, "NotFound");
-        mock.expect(Method::POST, LIST)
-            .await
-            .fail(409, "AlreadyExists");
+        mock.expect(Method::POST, LIST).await.fail(409, "AlreadyExists");
         mock.expect(Method::GET, ITEM).await.ok(map(6, &["other"]));
         let call = mock.expect(Method::PATCH, ITEM).await;
         call.ok(map(7, &["other", "pv1"]));
@@ -148,10 +138,7 @@ async fn an_answer_that_was_lost_is_not_remembered() {
         mock.expect(Method::GET, ITEM).await.ok(map(5, &[]));
         drop(mock.expect(Method::PATCH, ITEM).await);
     });
-    assert!(
-        matches!(added, Err(ClusterError::Unreachable(_))),
-        "{added:?}"
-    );
+    assert!(matches!(added, Err(ClusterError::Unreachable(_))), "{added:?}");
     let (removed, ()) = tokio::join!(list.remove(&pv1), async {
         mock.expect(Method::GET, ITEM).await.ok(map(6, &["pv1"]));
         mock.expect(Method::PATCH, ITEM).await.ok(map(7, &[]));
@@ -197,10 +184,7 @@ async fn a_full_list_takes_no_more_but_still_replaces() {
 async fn entries_that_cannot_be_read_do_not_hide_the_others() {
     let (list, mut mock) = rig();
     let mut found = map(5, &["pv1"]);
-    let long = format!(
-        "{{\"image\":\"pool/x.img\",\"since\":\"{}\"}}",
-        "x".repeat(2000)
-    );
+    let long = format!("{{\"image\":\"pool/x.img\",\"since\":\"{}\"}}", "x".repeat(2000));
     for (key, value) in [
         ("README", "kept by rds-csi"),
         ("box.UPPER", &text("x")),

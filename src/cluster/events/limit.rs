@@ -71,12 +71,7 @@ struct Bucket {
 
 impl Bucket {
     fn new(burst: u32, every: Duration, now: Instant) -> Self {
-        Self {
-            tokens: burst,
-            burst,
-            every: every.max(Duration::from_millis(1)),
-            refilled: now,
-        }
+        Self { tokens: burst, burst, every: every.max(Duration::from_millis(1)), refilled: now }
     }
 
     fn has_token(&mut self, now: Instant) -> bool {
@@ -114,12 +109,7 @@ impl<T> Limiter<T> {
     /// Nothing posted yet.
     pub fn new(bounds: Bounds, now: Instant) -> Self {
         let all = Bucket::new(bounds.burst, bounds.every, now);
-        Self {
-            bounds,
-            series: HashMap::new(),
-            reasons: BTreeMap::new(),
-            all,
-        }
+        Self { bounds, series: HashMap::new(), reasons: BTreeMap::new(), all }
     }
 
     /// What is to be done with a notice of this series. `remember` sees what is remembered of the
@@ -142,12 +132,7 @@ impl<T> Limiter<T> {
             return Verdict::Dropped;
         }
         if let Some(memory) = remember(None) {
-            let fresh = Series {
-                written: now,
-                count: 1,
-                unwritten: false,
-                memory,
-            };
+            let fresh = Series { written: now, count: 1, unwritten: false, memory };
             self.series.insert(key.clone(), fresh);
         }
         Verdict::Post

@@ -104,19 +104,12 @@ impl Author {
         event.involved_object = draft.regarding.clone();
         event.reason = Some(draft.reason.as_str().to_owned());
         event.message = Some(message(draft.note));
-        let kind = if draft.reason.is_warning() {
-            "Warning"
-        } else {
-            "Normal"
-        };
+        let kind = if draft.reason.is_warning() { "Warning" } else { "Normal" };
         event.type_ = Some(kind.to_owned());
         event.count = Some(i32::try_from(draft.count).unwrap_or(i32::MAX));
         event.first_timestamp = Some(Time(now));
         event.last_timestamp = Some(Time(now));
-        event.source = Some(core::EventSource {
-            component: Some(self.driver.clone()),
-            host: None,
-        });
+        event.source = Some(core::EventSource { component: Some(self.driver.clone()), host: None });
         event.reporting_component = Some(self.driver.clone());
         event.reporting_instance = self.pod.as_ref().map(|pod| pod.name.clone());
         event
@@ -185,20 +178,13 @@ mod test {
     use crate::cluster::{Claim, CopyState, Version};
 
     fn author(pod: Option<Pod>) -> Author {
-        Author {
-            driver: "d".into(),
-            namespace: "storage".into(),
-            pod,
-        }
+        Author { driver: "d".into(), namespace: "storage".into(), pod }
     }
 
     fn volume(claim: Option<Claim>) -> Volume {
         Volume {
             name: "pv1".into(),
-            version: Version {
-                uid: "pv-uid".into(),
-                resource_version: "1".into(),
-            },
+            version: Version { uid: "pv-uid".into(), resource_version: "1".into() },
             handle: "pv1".into(),
             attributes: Default::default(),
             bytes: 1,
@@ -209,22 +195,13 @@ mod test {
     }
 
     fn draft(regarding: core::ObjectReference) -> core::Event {
-        let draft = Draft {
-            regarding,
-            reason: Reason::RDSDisconnected,
-            note: "gone",
-            count: 1,
-        };
+        let draft = Draft { regarding, reason: Reason::RDSDisconnected, note: "gone", count: 1 };
         author(None).event(&draft, Timestamp::UNIX_EPOCH)
     }
 
     #[test]
     fn a_volume_with_a_claim_is_told_of_on_its_claim_in_the_claims_namespace() {
-        let claim = Claim {
-            namespace: "team".into(),
-            name: "data".into(),
-            uid: "pvc-uid".into(),
-        };
+        let claim = Claim { namespace: "team".into(), name: "data".into(), uid: "pvc-uid".into() };
         let event = draft(volume_reference(&volume(Some(claim))));
         assert_eq!(event.metadata.namespace.as_deref(), Some("team"));
         let about = event.involved_object;
@@ -245,10 +222,7 @@ mod test {
     fn the_driver_is_its_pod_or_where_that_is_not_known_its_namespace() {
         let nodes = Cache::new("nodes");
         let volumes = Cache::new("persistentvolumes");
-        let pod = Pod {
-            name: "controller-0".into(),
-            uid: Some("u".into()),
-        };
+        let pod = Pod { name: "controller-0".into(), uid: Some("u".into()) };
         let on_pod = author(Some(pod)).reference(&About::Driver, &nodes, &volumes);
         assert_eq!(on_pod.kind.as_deref(), Some("Pod"));
         assert_eq!(on_pod.namespace.as_deref(), Some("storage"));

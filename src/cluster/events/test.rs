@@ -18,11 +18,7 @@ fn rig(bounds: Bounds) -> Rig {
     let counter = Arc::clone(&posted);
     let writer = Writer {
         requests: Requests::new(client, Duration::from_secs(10)),
-        author: Author {
-            driver: "d".into(),
-            namespace: "storage".into(),
-            pod: None,
-        },
+        author: Author { driver: "d".into(), namespace: "storage".into(), pod: None },
         nodes: Arc::new(Cache::new("nodes")),
         volumes: Arc::new(Cache::new("persistentvolumes")),
         posted: Arc::new(move |_| {
@@ -32,20 +28,12 @@ fn rig(bounds: Bounds) -> Rig {
     };
     let poster = Arc::new(Poster::new(bounds, writer));
     tokio::spawn(Arc::clone(&poster).run());
-    Rig {
-        poster,
-        mock,
-        posted,
-    }
+    Rig { poster, mock, posted }
 }
 
 impl Rig {
     fn post(&self, reason: Reason, note: &str) {
-        self.poster.post(Notice {
-            reason,
-            about: About::Driver,
-            note: note.into(),
-        });
+        self.poster.post(Notice { reason, about: About::Driver, note: note.into() });
     }
 
     fn posted(&self) -> usize {
@@ -88,14 +76,8 @@ async fn the_same_again_raises_the_count_once_when_the_window_ends() {
     let name = call.body["metadata"]["name"].as_str().unwrap().to_owned();
     let event = call.body.clone();
     call.ok(event.clone());
-    let call = rig
-        .mock
-        .expect(Method::PATCH, &format!("{EVENTS}/{name}"))
-        .await;
-    assert_eq!(
-        begun.elapsed().as_secs(),
-        Bounds::default().window.as_secs()
-    );
+    let call = rig.mock.expect(Method::PATCH, &format!("{EVENTS}/{name}")).await;
+    assert_eq!(begun.elapsed().as_secs(), Bounds::default().window.as_secs());
     assert_eq!(call.body["count"], 4);
     assert_eq!(call.body["message"], "4");
     assert!(call.body["lastTimestamp"].is_string());
@@ -111,11 +93,7 @@ async fn a_thousand_flaps_while_the_api_server_answers_are_a_few_writes() {
     let flaps = tokio::spawn(async move {
         for _ in 0..1000 {
             for reason in [Reason::RDSDisconnected, Reason::RDSReconnected] {
-                poster.post(Notice {
-                    reason,
-                    about: About::Driver,
-                    note: "flap".into(),
-                });
+                poster.post(Notice { reason, about: About::Driver, note: "flap".into() });
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
@@ -180,10 +158,7 @@ async fn a_refused_event_is_not_tried_again() {
 
 #[tokio::test(start_paused = true)]
 async fn posting_never_waits_and_what_finds_no_room_is_counted() {
-    let bounds = Bounds {
-        queue: 3,
-        ..Bounds::default()
-    };
+    let bounds = Bounds { queue: 3, ..Bounds::default() };
     let rig = rig(bounds);
     for number in 0..10 {
         rig.post(Reason::RDSDisconnected, &format!("{number}"));

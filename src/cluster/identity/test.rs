@@ -136,10 +136,7 @@ async fn a_failure_is_not_remembered() {
 
 #[test]
 fn an_identity_is_printed_without_its_secret() {
-    let identity = Identity {
-        cluster_id: "c".into(),
-        secret: Arc::from(*b"hunter2"),
-    };
+    let identity = Identity { cluster_id: "c".into(), secret: Arc::from(*b"hunter2") };
     let text = format!("{identity:?}");
     assert!(!text.contains("104") && !text.contains("hunter2"), "{text}");
 }

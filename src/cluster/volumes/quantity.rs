@@ -19,9 +19,7 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         return refuse("is negative");
     }
     let unsigned = text.strip_prefix('+').unwrap_or(text);
-    let end = unsigned
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(unsigned.len());
+    let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
     let (number, suffix) = unsigned.split_at(end);
     let Some((digits, decimals)) = decimal(number) else {
         return refuse("does not begin with a number");

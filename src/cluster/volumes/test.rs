@@ -53,10 +53,7 @@ fn everything_that_matters_of_a_pv_is_kept() {
     assert_eq!(volume.version.uid, "u1");
     assert_eq!(volume.version.resource_version, "42");
     assert_eq!(volume.handle, "pvc-1");
-    assert_eq!(
-        volume.attributes.get("nvmePort").map(String::as_str),
-        Some("4420")
-    );
+    assert_eq!(volume.attributes.get("nvmePort").map(String::as_str), Some("4420"));
     assert_eq!(volume.bytes, 1500 << 30);
     assert_eq!(volume.claim.as_ref().map(|c| c.uid.as_str()), Some("c1"));
     assert_eq!(volume.copy, CopyState::Absent);
@@ -106,10 +103,7 @@ fn a_copy_is_read_back_as_it_was_written() {
     let text = serde_json::to_string(&copy).unwrap();
     let mut object = pv();
     object["metadata"]["annotations"] = json!({ COPY_ANNOTATION: text });
-    assert_eq!(
-        kept(object).unwrap().copy,
-        CopyState::Present(Box::new(copy))
-    );
+    assert_eq!(kept(object).unwrap().copy, CopyState::Present(Box::new(copy)));
 }
 
 #[test]
@@ -149,17 +143,9 @@ fn the_first_drivers_annotations_change_only_when_the_node_does() {
     let at = "2026-11-21T12:00:00Z";
     let untouched = None;
     for (before, nodes, expected) in [
-        (
-            CopyState::Absent,
-            vec!["n1"],
-            Some((json!("n1"), json!(at))),
-        ),
+        (CopyState::Absent, vec!["n1"], Some((json!("n1"), json!(at)))),
         (CopyState::Absent, vec![], Some((json!(null), json!(null)))),
-        (
-            CopyState::Unreadable("x".into()),
-            vec!["n1"],
-            Some((json!("n1"), json!(at))),
-        ),
+        (CopyState::Unreadable("x".into()), vec!["n1"], Some((json!("n1"), json!(at)))),
         (present(&["n1"]), vec!["n1"], untouched.clone()),
         (present(&["n1"]), vec!["n1", "n2"], untouched.clone()),
         (present(&["n1"]), vec!["n2"], Some((json!("n2"), json!(at)))),
@@ -234,10 +220,7 @@ async fn an_api_server_that_never_answers_is_unreachable_at_the_deadline() {
     let (volumes, mut mock) = rig();
     let begun = tokio::time::Instant::now();
     let (read, _held) = tokio::join!(volumes.read("pvc-1"), mock.next());
-    assert!(
-        matches!(read, Err(ClusterError::Unreachable(_))),
-        "{read:?}"
-    );
+    assert!(matches!(read, Err(ClusterError::Unreachable(_))), "{read:?}");
     assert_eq!(begun.elapsed(), Duration::from_secs(10));
 }
 
@@ -257,10 +240,7 @@ async fn a_pv_that_is_gone_or_foreign_is_none_and_an_error_is_an_error() {
     let (read, ()) = tokio::join!(volumes.read("pvc-1"), async {
         drop(mock.next().await);
     });
-    assert!(
-        matches!(read, Err(ClusterError::Unreachable(_))),
-        "{read:?}"
-    );
+    assert!(matches!(read, Err(ClusterError::Unreachable(_))), "{read:?}");
 }
 
 #[tokio::test(start_paused = true)]

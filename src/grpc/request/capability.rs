@@ -23,16 +23,10 @@ pub fn several(
     class: Option<&str>,
 ) -> Result<Vec<Capability>, Error> {
     if given.is_empty() {
-        return Err(invalid(
-            field,
-            "must not be empty: say how the volume will be used",
-        ));
+        return Err(invalid(field, "must not be empty: say how the volume will be used"));
     }
     if given.len() > CAPABILITIES_MAX {
-        let what = format!(
-            "has {} entries; at most {CAPABILITIES_MAX} are allowed",
-            given.len()
-        );
+        let what = format!("has {} entries; at most {CAPABILITIES_MAX} are allowed", given.len());
         return Err(invalid(field, what));
     }
     let read = |(at, one)| single(&format!("{field}[{at}]"), one, class);
@@ -59,10 +53,7 @@ pub fn single(
     let mode = mode(&format!("{field}.access_mode"), given.access_mode)?;
     let medium = match &given.access_type {
         None => {
-            return Err(invalid(
-                field,
-                "names neither block nor mount; give one of them",
-            ));
+            return Err(invalid(field, "names neither block nor mount; give one of them"));
         }
         Some(AccessType::Block(_)) => Medium::Block,
         Some(AccessType::Mount(mount)) => file_system(&format!("{field}.mount"), mount, class)?,
@@ -92,10 +83,7 @@ fn mode(
         Ok(Mode::SingleNodeSingleWriter) => Ok(AccessMode::SingleNodeSingleWriter),
         Ok(Mode::SingleNodeMultiWriter) => Ok(AccessMode::SingleNodeMultiWriter),
         Ok(Mode::Unknown) => Err(invalid(field, "UNKNOWN is no access mode; name one")),
-        Err(_) => Err(invalid(
-            field,
-            format!("{number} is no access mode of CSI 1.13"),
-        )),
+        Err(_) => Err(invalid(field, format!("{number} is no access mode of CSI 1.13"))),
     }
 }
 
@@ -119,10 +107,7 @@ fn file_system(field: &str, mount: &MountVolume, class: Option<&str>) -> Result<
         }
         (asked, _) => asked,
     };
-    Ok(Medium::FileSystem {
-        fs_type: fs_type.to_owned(),
-        mount_flags: mount.mount_flags.clone(),
-    })
+    Ok(Medium::FileSystem { fs_type: fs_type.to_owned(), mount_flags: mount.mount_flags.clone() })
 }
 
 fn mount_flags(field: &str, flags: &[String]) -> Result<(), Error> {

@@ -55,17 +55,11 @@ fn no_source(source: Option<pb::VolumeContentSource>) -> Result<(), Error> {
         None => Ok(()),
         Some(Type::Snapshot(from)) => {
             text::text(field, &from.snapshot_id, text::TEXT_LENGTH_MAX)?;
-            Err(invalid(
-                field,
-                "snapshots are not supported yet; leave the source out",
-            ))
+            Err(invalid(field, "snapshots are not supported yet; leave the source out"))
         }
         Some(Type::Volume(from)) => {
             text::text(field, &from.volume_id, text::TEXT_LENGTH_MAX)?;
-            Err(invalid(
-                field,
-                "cloning is not supported yet; leave the source out",
-            ))
+            Err(invalid(field, "cloning is not supported yet; leave the source out"))
         }
     }
 }

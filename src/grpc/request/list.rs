@@ -28,10 +28,7 @@ impl TryFrom<Incoming<'_, pb::ListVolumesRequest>> for ListVolumes {
             invalid("max_entries", what)
         })?;
         text::text("starting_token", &request.starting_token, TOKEN_LENGTH_MAX)?;
-        Ok(Self {
-            token: request.starting_token,
-            max,
-        })
+        Ok(Self { token: request.starting_token, max })
     }
 }
 

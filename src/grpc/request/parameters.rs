@@ -56,10 +56,8 @@ impl Parameters {
         let given = text::map("parameters", parameters)?;
         let known = |key: &str| key.starts_with(KUBERNETES_PREFIX) || KEYS.contains(&key);
         if let Some(key) = given.keys().find(|key| !known(key)) {
-            let what = format!(
-                "is not known; known are {} and {KUBERNETES_PREFIX}…",
-                KEYS.join(", ")
-            );
+            let what =
+                format!("is not known; known are {} and {KUBERNETES_PREFIX}…", KEYS.join(", "));
             return Err(invalid("parameters", Refused::value(key, what)));
         }
         let get = |key: &str| given.get(key).map(String::as_str);
@@ -70,10 +68,7 @@ impl Parameters {
         let mut context = BTreeMap::from([
             ("backend".to_owned(), backend.to_string()),
             ("rdsAddress".to_owned(), without_ssh_port(&place.address)),
-            (
-                "nvmeAddress".to_owned(),
-                nvme_address(get("nvmeAddress"), place)?,
-            ),
+            ("nvmeAddress".to_owned(), nvme_address(get("nvmeAddress"), place)?),
             ("nvmePort".to_owned(), nvme_port(get("nvmePort"), place)?),
             ("volumePath".to_owned(), format!("/{volume_path}")),
         ]);
@@ -107,10 +102,8 @@ fn directory(
         return Ok(path);
     }
     let known: Vec<_> = place.volume_paths.iter().map(VolumePath::as_str).collect();
-    let what = format!(
-        "is not a directory of the backend {backend}; configured are {}",
-        known.join(", ")
-    );
+    let what =
+        format!("is not a directory of the backend {backend}; configured are {}", known.join(", "));
     Err(invalid(field, Refused::value(value, what)))
 }
 
@@ -122,10 +115,7 @@ fn check_nqn_base(value: Option<&str>, backend: &BackendName, place: &Place) -> 
                  change the backend's configuration",
                 place.nqn_base
             );
-            Err(invalid(
-                "parameters[nqnPrefix]",
-                Refused::value(value, what),
-            ))
+            Err(invalid("parameters[nqnPrefix]", Refused::value(value, what)))
         }
         _ => Ok(()),
     }
@@ -139,19 +129,14 @@ fn nvme_address(value: Option<&str>, place: &Place) -> Result<String, Error> {
         return Ok(value.to_owned());
     }
     let what = "is neither an IP address nor a host name; the port has a parameter of its own";
-    Err(invalid(
-        "parameters[nvmeAddress]",
-        Refused::value(value, what),
-    ))
+    Err(invalid("parameters[nvmeAddress]", Refused::value(value, what)))
 }
 
 /// A DNS name (RFC 1123), of which the last label is no number: `10.0.0.256` is a mistake.
 fn is_host_name(text: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
@@ -172,15 +157,8 @@ fn whole_number(key: &str, value: &str, range: RangeInclusive<i64>) -> Result<i6
     match value.parse::<i64>() {
         Ok(number) if range.contains(&number) => Ok(number),
         _ => {
-            let what = format!(
-                "is no whole number from {} to {}",
-                range.start(),
-                range.end()
-            );
-            Err(invalid(
-                &format!("parameters[{key}]"),
-                Refused::value(value, what),
-            ))
+            let what = format!("is no whole number from {} to {}", range.start(), range.end());
+            Err(invalid(&format!("parameters[{key}]"), Refused::value(value, what)))
         }
     }
 }

@@ -121,10 +121,7 @@ impl Places {
             id.backend,
             self.listed()
         );
-        Ok(Handle::Elsewhere(format!(
-            "volume_id: {}",
-            Refused::value(volume_id, what)
-        )))
+        Ok(Handle::Elsewhere(format!("volume_id: {}", Refused::value(volume_id, what))))
     }
 
     /// The box for the parameters `backend` and `rdsAddress`; the default where neither is given.
@@ -144,11 +141,7 @@ impl Places {
                 .find(|(known, _)| known.as_str() == name)
                 .ok_or_else(|| unknown("backend", name, "is not configured"))?,
             (None, Some(address)) => self.at(address).ok_or_else(|| {
-                unknown(
-                    "rdsAddress",
-                    address,
-                    "is not the address of a configured backend",
-                )
+                unknown("rdsAddress", address, "is not the address of a configured backend")
             })?,
             (None, None) => self.by_name.get_key_value(&self.default).ok_or_else(|| {
                 let what = format!("the default backend {} is not configured", self.default);
@@ -166,9 +159,7 @@ impl Places {
 
     fn at(&self, address: &str) -> Option<(&BackendName, &Place)> {
         let wanted = endpoint(address);
-        self.by_name
-            .iter()
-            .find(|(_, place)| endpoint(&place.address) == wanted)
+        self.by_name.iter().find(|(_, place)| endpoint(&place.address) == wanted)
     }
 
     /// The backends for a person: `main (10.0.0.1:22), spare (10.0.0.2:22)`.

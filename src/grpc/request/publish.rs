@@ -28,18 +28,11 @@ impl TryFrom<Incoming<'_, pb::ControllerPublishVolumeRequest>> for Publish {
         let context = text::map("volume_context", &request.volume_context)?;
         let field = "volume_capability";
         let given = request.volume_capability.as_ref();
-        let class = context
-            .get("fsType")
-            .filter(|_| names_no_file_system(given));
+        let class = context.get("fsType").filter(|_| names_no_file_system(given));
         let capability = capability::required(field, given, class.map(String::as_str))?;
         let read_only = request.readonly || capability.mode.is_read_only();
         capability::supported(field, &as_used(&capability, read_only))?;
-        Ok(Self {
-            id: handle.existing()?,
-            node,
-            capability,
-            read_only,
-        })
+        Ok(Self { id: handle.existing()?, node, capability, read_only })
     }
 }
 
@@ -72,9 +65,6 @@ impl TryFrom<Incoming<'_, pb::ControllerUnpublishVolumeRequest>> for Unpublish {
             "" => None,
             id => Some(NodeName::parse(id).map_err(|why| invalid("node_id", why))?),
         };
-        Ok(Self {
-            id: handle.removable()?,
-            node,
-        })
+        Ok(Self { id: handle.removable()?, node })
     }
 }

@@ -21,23 +21,14 @@ pub fn places() -> Places {
         address: address.into(),
         nvme_address: "10.1.0.1".into(),
         nvme_port: 4420,
-        volume_paths: paths
-            .iter()
-            .map(|p| VolumePath::parse(p).unwrap())
-            .collect(),
+        volume_paths: paths.iter().map(|p| VolumePath::parse(p).unwrap()).collect(),
         nqn_base: "nqn.2000-02.com.mikrotik".into(),
     };
     let main = BackendName::parse("main").unwrap();
     Places {
         by_name: BTreeMap::from([
-            (
-                main.clone(),
-                place("10.0.0.1:22", &["/pool/volumes", "/pool/other"]),
-            ),
-            (
-                BackendName::parse("spare").unwrap(),
-                place("10.0.0.2:2222", &["/tank"]),
-            ),
+            (main.clone(), place("10.0.0.1:22", &["/pool/volumes", "/pool/other"])),
+            (BackendName::parse("spare").unwrap(), place("10.0.0.2:2222", &["/tank"])),
         ]),
         bare_ids: main.clone(),
         default: main,
@@ -49,17 +40,11 @@ fn read<T, M>(request: M) -> Result<T, Error>
 where
     T: for<'a> TryFrom<Incoming<'a, M>, Error = Error>,
 {
-    T::try_from(Incoming {
-        request,
-        places: &places(),
-    })
+    T::try_from(Incoming { request, places: &places() })
 }
 
 fn map(pairs: &[(&str, &str)]) -> HashMap<String, String> {
-    pairs
-        .iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-        .collect()
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
 }
 
 fn capability(mode: Mode, access: AccessType) -> pb::VolumeCapability {

@@ -20,11 +20,7 @@ const SECRETS_LENGTH_MAX: usize = 1 << 20;
 /// Has it a character that ends a line, a quote or a word for RouterOS or a shell? Everything that
 /// goes to the box is quoted as well; this is the first of two fences.
 fn is_hostile(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '"' | '\'' | '`' | '$' | ';' | '\\' | '\u{2028}' | '\u{2029}'
-        )
+    c.is_control() || matches!(c, '"' | '\'' | '`' | '$' | ';' | '\\' | '\u{2028}' | '\u{2029}')
 }
 
 /// A string of at most `longest` bytes without hostile characters. It may be empty.
@@ -61,21 +57,14 @@ pub fn map(field: &str, map: &HashMap<String, String>) -> Result<BTreeMap<String
     let sorted: BTreeMap<_, _> = map.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
     for (key, value) in &sorted {
         required(&format!("{field} (a key)"), key, MAP_LENGTH_MAX)?;
-        text(
-            &format!("{field}[{}]", shortened(key)),
-            value,
-            MAP_LENGTH_MAX,
-        )?;
+        text(&format!("{field}[{}]", shortened(key)), value, MAP_LENGTH_MAX)?;
     }
     Ok(sorted)
 }
 
 /// Secrets: bounded, never read and never shown.
 pub fn secrets(secrets: &HashMap<String, String>) -> Result<(), Error> {
-    let length: usize = secrets
-        .iter()
-        .map(|(key, value)| key.len() + value.len())
-        .sum();
+    let length: usize = secrets.iter().map(|(key, value)| key.len() + value.len()).sum();
     if length > SECRETS_LENGTH_MAX {
         let what = format!("have {length} bytes in all; at most {SECRETS_LENGTH_MAX} are allowed");
         return Err(invalid("secrets", what));

@@ -62,10 +62,7 @@ impl Validate {
                 confirmed: Some(self.confirmed),
                 message: String::new(),
             },
-            Some(message) => pb::ValidateVolumeCapabilitiesResponse {
-                confirmed: None,
-                message,
-            },
+            Some(message) => pb::ValidateVolumeCapabilitiesResponse { confirmed: None, message },
         }
     }
 

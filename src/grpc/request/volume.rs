@@ -26,9 +26,7 @@ impl TryFrom<Incoming<'_, pb::DeleteVolumeRequest>> for DeleteVolume {
         let Incoming { request, places } = incoming;
         let handle = places.handle(&request.volume_id)?;
         text::secrets(&request.secrets)?;
-        Ok(Self {
-            id: handle.removable()?,
-        })
+        Ok(Self { id: handle.removable()? })
     }
 }
 
@@ -37,9 +35,7 @@ impl TryFrom<Incoming<'_, pb::ControllerGetVolumeRequest>> for GetVolume {
 
     fn try_from(incoming: Incoming<'_, pb::ControllerGetVolumeRequest>) -> Result<Self, Error> {
         let Incoming { request, places } = incoming;
-        Ok(Self {
-            id: places.handle(&request.volume_id)?.existing()?,
-        })
+        Ok(Self { id: places.handle(&request.volume_id)?.existing()? })
     }
 }
 
@@ -52,14 +48,8 @@ impl TryFrom<Incoming<'_, pb::ControllerExpandVolumeRequest>> for Expand {
         text::secrets(&request.secrets)?;
         let size = size::for_growth(request.capacity_range)?;
         let given = request.volume_capability.as_ref();
-        let capability = given
-            .map(|one| capability::single("volume_capability", one, None))
-            .transpose()?;
-        Ok(Self {
-            id: handle.existing()?,
-            required: size.required,
-            limit: size.limit,
-            capability,
-        })
+        let capability =
+            given.map(|one| capability::single("volume_capability", one, None)).transpose()?;
+        Ok(Self { id: handle.existing()?, required: size.required, limit: size.limit, capability })
     }
 }

@@ -11,12 +11,7 @@ async fn a_call_is_one_record_with_what_it_was_about() {
         volume_capability: Some(capability()),
         ..Default::default()
     };
-    harness
-        .controller()
-        .await
-        .controller_publish_volume(request)
-        .await
-        .unwrap();
+    harness.controller().await.controller_publish_volume(request).await.unwrap();
     let [record] = &harness.records.lines()[..] else {
         panic!("one record: {}", harness.records.text());
     };
@@ -35,12 +30,7 @@ async fn a_call_is_one_record_with_what_it_was_about() {
 async fn a_failure_is_a_warning_with_its_message() {
     let harness = Harness::start(Fake::default());
     *harness.fake.fails.lock().unwrap() = Some(Error::new(Kind::Unavailable, "main is away"));
-    harness
-        .controller()
-        .await
-        .create_volume(create("pvc-1"))
-        .await
-        .unwrap_err();
+    harness.controller().await.create_volume(create("pvc-1")).await.unwrap_err();
     let record = &harness.records.lines()[0];
     assert_eq!(record["msg"], "rpc failed");
     assert_eq!(record["level"], "WARN");
@@ -52,12 +42,7 @@ async fn a_failure_is_a_warning_with_its_message() {
 #[tokio::test]
 async fn probes_are_recorded_quietly() {
     let harness = Harness::start(Fake::default());
-    harness
-        .identity()
-        .await
-        .probe(csi::ProbeRequest {})
-        .await
-        .unwrap();
+    harness.identity().await.probe(csi::ProbeRequest {}).await.unwrap();
     assert_eq!(harness.records.lines()[0]["level"], "DEBG");
 }
 
@@ -72,40 +57,25 @@ async fn made_up_methods_share_one_measurement() {
         client.ready().await.unwrap();
         let codec = Codec::<csi::ProbeRequest, csi::ProbeResponse>::default();
         let request = tonic::Request::new(csi::ProbeRequest {});
-        client
-            .unary(request, PathAndQuery::from_static(path), codec)
-            .await
-            .unwrap_err();
+        client.unary(request, PathAndQuery::from_static(path), codec).await.unwrap_err();
     }
     let mut controller = harness.controller().await;
-    controller
-        .create_snapshot(csi::CreateSnapshotRequest::default())
-        .await
-        .unwrap_err();
+    controller.create_snapshot(csi::CreateSnapshotRequest::default()).await.unwrap_err();
     let other = ("other".to_owned(), "UNIMPLEMENTED");
-    assert_eq!(
-        *harness.measured.calls.lock().unwrap(),
-        [other.clone(), other.clone(), other]
-    );
+    assert_eq!(*harness.measured.calls.lock().unwrap(), [other.clone(), other.clone(), other]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_given_up_is_recorded_as_cancelled() {
     let gate = Some(Gate::default());
-    let harness = Harness::start(Fake {
-        gate,
-        ..Fake::default()
-    });
+    let harness = Harness::start(Fake { gate, ..Fake::default() });
     let mut client = harness.controller().await;
     let mut request = tonic::Request::new(create("pvc-1"));
     request.set_timeout(Duration::from_secs(3));
     client.create_volume(request).await.unwrap_err();
     harness.measured.one_more.notified().await;
     let record = &harness.records.lines()[0];
-    assert_eq!(
-        (&record["code"], &record["volume"]),
-        (&"CANCELLED".into(), &"pvc-1".into())
-    );
+    assert_eq!((&record["code"], &record["volume"]), (&"CANCELLED".into(), &"pvc-1".into()));
     harness.fake.gate.as_ref().unwrap().go.notify_one();
     harness.fake.gate.as_ref().unwrap().ended.notified().await;
 }
@@ -122,18 +92,13 @@ async fn secrets_are_never_recorded() {
     bad.secrets = secrets();
     client.create_volume(bad).await.unwrap_err();
     let mut large = create("pvc-1");
-    large
-        .secrets
-        .insert("password".into(), "hunter2".repeat(200_000));
+    large.secrets.insert("password".into(), "hunter2".repeat(200_000));
     let status = client.create_volume(large).await.unwrap_err();
     assert!(status.message().starts_with("secrets"), "{status}");
 
     let text = harness.records.text();
     assert_eq!(harness.records.lines().len(), 3, "{text}");
-    assert!(
-        !text.contains("hunter2") && !text.contains("password"),
-        "{text}"
-    );
+    assert!(!text.contains("hunter2") && !text.contains("password"), "{text}");
 }
 
 #[test]
@@ -149,12 +114,6 @@ fn every_field_that_the_contract_marks_as_secret_is_left_out_of_debug() {
         ..create("pvc-1")
     };
     let shown = format!("{request:?}");
-    assert!(
-        shown.contains("pvc-1") && shown.contains("<redacted>"),
-        "{shown}"
-    );
-    assert!(
-        !shown.contains("hunter2") && !shown.contains("password"),
-        "{shown}"
-    );
+    assert!(shown.contains("pvc-1") && shown.contains("<redacted>"), "{shown}");
+    assert!(!shown.contains("hunter2") && !shown.contains("password"), "{shown}");
 }

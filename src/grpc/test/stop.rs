@@ -27,10 +27,7 @@ async fn an_idle_client_holds_nobody_up() {
 #[tokio::test(start_paused = true)]
 async fn a_call_under_way_is_answered_before_the_server_stops() {
     let gate = Some(Gate::default());
-    let harness = Harness::start(Fake {
-        gate,
-        ..Fake::default()
-    });
+    let harness = Harness::start(Fake { gate, ..Fake::default() });
     let gate = harness.fake.gate.as_ref().unwrap();
     let mut client = harness.controller().await;
     let call = tokio::spawn(async move { client.create_volume(create("pvc-1")).await });
@@ -45,10 +42,7 @@ async fn a_call_under_way_is_answered_before_the_server_stops() {
 #[tokio::test(start_paused = true)]
 async fn an_operation_that_does_not_end_is_left_behind_at_the_deadline() {
     let gate = Some(Gate::default());
-    let harness = Harness::start(Fake {
-        gate,
-        ..Fake::default()
-    });
+    let harness = Harness::start(Fake { gate, ..Fake::default() });
     let gate = harness.fake.gate.as_ref().unwrap();
     let mut client = harness.controller().await;
     let call = tokio::spawn(async move { client.create_volume(create("pvc-1")).await });
@@ -73,12 +67,7 @@ async fn a_peer_that_never_finishes_its_request_cannot_hold_the_server() {
         client.client_streaming(unfinished, path, codec).await
     });
     // A second call on a connection of its own: when it is answered, the first has arrived.
-    harness
-        .identity()
-        .await
-        .probe(csi::ProbeRequest {})
-        .await
-        .unwrap();
+    harness.identity().await.probe(csi::ProbeRequest {}).await.unwrap();
     let silent = harness.dial();
 
     let since = Instant::now();
@@ -101,24 +90,13 @@ async fn serving_on_a_real_socket_answers_and_ends_in_time_with_a_stuck_client()
     let services = parts(Fake::default()).services;
     let server = tokio::spawn(serve(socket, services, stop.clone(), drain));
 
-    let channel = Endpoint::try_from(address)
-        .unwrap()
-        .connect()
-        .await
-        .unwrap();
-    let answer = IdentityClient::new(channel)
-        .probe(csi::ProbeRequest {})
-        .await
-        .unwrap();
+    let channel = Endpoint::try_from(address).unwrap().connect().await.unwrap();
+    let answer = IdentityClient::new(channel).probe(csi::ProbeRequest {}).await.unwrap();
     assert_eq!(answer.into_inner().ready, Some(true));
 
     let stuck = UnixStream::connect(&path).await.unwrap();
     stop.cancel();
-    timeout(Duration::from_secs(10), server)
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
+    timeout(Duration::from_secs(10), server).await.unwrap().unwrap().unwrap();
     assert!(!path.exists());
     drop(stuck);
 }
@@ -137,10 +115,7 @@ async fn only_the_owner_may_connect_unless_a_group_is_named() {
 
     let group = fs::metadata(directory.path()).unwrap().gid();
     let socket = Socket::bind(path.to_str().unwrap(), Some(group)).unwrap();
-    assert_eq!(
-        (mode(&path), fs::metadata(&path).unwrap().gid()),
-        (0o660, group)
-    );
+    assert_eq!((mode(&path), fs::metadata(&path).unwrap().gid()), (0o660, group));
     drop(socket);
 }
 
@@ -154,10 +129,7 @@ async fn a_dead_socket_is_replaced_and_a_live_one_is_not() {
 
     let socket = Socket::bind(address, None).unwrap();
     let error = Socket::bind(address, None).unwrap_err();
-    assert!(
-        matches!(&error, SocketError::InUse(p) if *p == path),
-        "{error}"
-    );
+    assert!(matches!(&error, SocketError::InUse(p) if *p == path), "{error}");
     assert!(path.exists());
     drop(socket);
     assert!(!path.exists());
@@ -189,14 +161,7 @@ async fn a_successors_socket_survives_its_predecessor() {
 #[tokio::test]
 async fn an_address_that_is_no_path_is_refused() {
     let long = format!("/{}", "x".repeat(107));
-    for address in [
-        "",
-        "relative.sock",
-        "unix:relative",
-        "tcp://10.0.0.1:1",
-        &long,
-        "/a\0b",
-    ] {
+    for address in ["", "relative.sock", "unix:relative", "tcp://10.0.0.1:1", &long, "/a\0b"] {
         let error = Socket::bind(address, None).unwrap_err();
         assert!(matches!(error, SocketError::Address(_)), "{error}");
     }

@@ -67,13 +67,7 @@ impl SshConnector {
             max_output: MAX_OUTPUT,
         };
         let second = AtomicBool::new(second_session == SecondSession::Force);
-        SshConnector {
-            target,
-            key: key.into(),
-            second_session,
-            second,
-            log,
-        }
+        SshConnector { target, key: key.into(), second_session, second, log }
     }
 
     /// The same with another bound on the output of one command, in bytes.
@@ -136,32 +130,23 @@ impl SshConnector {
             let (target, path) = (target.clone(), path.clone());
             Box::pin(async move {
                 let key = load_key(path).await?;
-                thrussh::open(&target, &key)
-                    .await
-                    .map_err(|failure| match failure {
-                        Failure::Other(error) => error,
-                        Failure::NoCommonAlgorithm(reason) => ConnectError::Handshake {
-                            address: target.address.clone(),
-                            reason,
-                        },
-                    })
+                thrussh::open(&target, &key).await.map_err(|failure| match failure {
+                    Failure::Other(error) => error,
+                    Failure::NoCommonAlgorithm(reason) => {
+                        ConnectError::Handshake { address: target.address.clone(), reason }
+                    }
+                })
             })
         });
         Box::new(Renewing::new(first, open))
     }
 
     fn handshake(&self, reason: String) -> ConnectError {
-        ConnectError::Handshake {
-            address: self.target.address.clone(),
-            reason,
-        }
+        ConnectError::Handshake { address: self.target.address.clone(), reason }
     }
 
     fn algorithms(&self, advice: String) -> ConnectError {
-        ConnectError::Algorithms {
-            address: self.target.address.clone(),
-            advice,
-        }
+        ConnectError::Algorithms { address: self.target.address.clone(), advice }
     }
 }
 
@@ -188,8 +173,5 @@ async fn load_key(path: PathBuf) -> Result<PrivateKey, ConnectError> {
         Ok(Err(e)) => e.to_string(),
         Err(_) => "reading it was interrupted".to_owned(),
     };
-    Err(ConnectError::Key {
-        path: shown,
-        reason,
-    })
+    Err(ConnectError::Key { path: shown, reason })
 }

@@ -75,11 +75,7 @@ pub(super) struct Gathering {
 impl Gathering {
     /// Room for `limit` bytes, both streams together.
     pub(super) fn new(limit: usize) -> Self {
-        Gathering {
-            output: ExecOutput::default(),
-            room: limit,
-            limit,
-        }
+        Gathering { output: ExecOutput::default(), room: limit, limit }
     }
 
     /// Adds to the standard output.
@@ -107,10 +103,7 @@ impl Gathering {
     }
 
     fn take(&mut self, length: usize) -> Result<(), SessionError> {
-        self.room = self
-            .room
-            .checked_sub(length)
-            .ok_or(SessionError::TooLong(self.limit))?;
+        self.room = self.room.checked_sub(length).ok_or(SessionError::TooLong(self.limit))?;
         Ok(())
     }
 }

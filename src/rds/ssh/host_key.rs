@@ -89,15 +89,8 @@ impl PinnedKeys {
     /// # Errors
     /// The first pin that cannot be used, or that there is none.
     pub fn parse<'a>(pins: impl IntoIterator<Item = &'a str>) -> Result<Self, PinError> {
-        let parsed = pins
-            .into_iter()
-            .map(parse_pin)
-            .collect::<Result<Vec<_>, _>>()?;
-        if parsed.is_empty() {
-            Err(PinError::Missing)
-        } else {
-            Ok(PinnedKeys(parsed))
-        }
+        let parsed = pins.into_iter().map(parse_pin).collect::<Result<Vec<_>, _>>()?;
+        if parsed.is_empty() { Err(PinError::Missing) } else { Ok(PinnedKeys(parsed)) }
     }
 
     /// Whether the key that the box showed, in SSH's wire form, is one of the pinned ones.
@@ -106,11 +99,7 @@ impl PinnedKeys {
     /// The fingerprint of the key that is not.
     pub fn check(&self, blob: &[u8]) -> Result<(), Fingerprint> {
         let offered = Fingerprint::of(blob);
-        if self.0.iter().any(|pin| pin.fingerprint == offered) {
-            Ok(())
-        } else {
-            Err(offered)
-        }
+        if self.0.iter().any(|pin| pin.fingerprint == offered) { Ok(()) } else { Err(offered) }
     }
 
     /// Whether Ed25519 should be asked for before RSA. A server with both shows the one that is
@@ -137,37 +126,26 @@ fn parse_pin(text: &str) -> Result<Pin, PinError> {
             .decode(digest.trim_end_matches(PADDING))
             .ok()
             .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
-            .ok_or(PinError::Malformed(
-                "a SHA256 fingerprint has 43 characters of base64",
-            ))?;
-        return Ok(Pin {
-            fingerprint: Fingerprint(digest),
-            key_type: None,
-        });
+            .ok_or(PinError::Malformed("a SHA256 fingerprint has 43 characters of base64"))?;
+        return Ok(Pin { fingerprint: Fingerprint(digest), key_type: None });
     }
     if text.starts_with("MD5:") {
         return Err(PinError::Malformed("MD5 fingerprints prove nothing"));
     }
     if text.starts_with('@') || text.starts_with("|1|") {
-        return Err(PinError::Malformed(
-            "markers and hashed host names are not supported",
-        ));
+        return Err(PinError::Malformed("markers and hashed host names are not supported"));
     }
     let words: Vec<&str> = text.split_whitespace().take(3).collect();
     match words[..] {
         [name, blob, ..] if is_key_type(name) => parse_key(name, blob),
         [_host, name, blob] if is_key_type(name) => parse_key(name, blob),
         [] => Err(PinError::Missing),
-        _ => Err(PinError::Malformed(
-            "neither a public key nor a fingerprint",
-        )),
+        _ => Err(PinError::Malformed("neither a public key nor a fingerprint")),
     }
 }
 
 fn is_key_type(word: &str) -> bool {
-    ["ssh-", "ecdsa-", "sk-"]
-        .iter()
-        .any(|prefix| word.starts_with(prefix))
+    ["ssh-", "ecdsa-", "sk-"].iter().any(|prefix| word.starts_with(prefix))
 }
 
 fn parse_key(name: &str, text: &str) -> Result<Pin, PinError> {
@@ -181,14 +159,9 @@ fn parse_key(name: &str, text: &str) -> Result<Pin, PinError> {
         .map_err(|_| PinError::Malformed("the key is not base64"))?;
     let well_formed = is_key(key_type, Wire(&blob)).unwrap_or(false);
     if !well_formed {
-        return Err(PinError::Malformed(
-            "the key is cut off or not of the type it names",
-        ));
+        return Err(PinError::Malformed("the key is cut off or not of the type it names"));
     }
-    Ok(Pin {
-        fingerprint: Fingerprint::of(&blob),
-        key_type: Some(key_type),
-    })
+    Ok(Pin { fingerprint: Fingerprint::of(&blob), key_type: Some(key_type) })
 }
 
 fn is_key(key_type: KeyType, mut wire: Wire<'_>) -> Option<bool> {

@@ -73,10 +73,7 @@ impl PrivateKey {
     /// [`KeyError`]: the file, its permissions or the type of the key.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
         // Asked for twice: opening a pipe would block, and what counts is the file that is read.
-        if !std::fs::metadata(path)
-            .map_err(KeyError::Unreadable)?
-            .is_file()
-        {
+        if !std::fs::metadata(path).map_err(KeyError::Unreadable)?.is_file() {
             return Err(KeyError::NotAFile);
         }
         let file = std::fs::File::open(path).map_err(KeyError::Unreadable)?;
@@ -96,12 +93,10 @@ impl PrivateKey {
         }
         // One allocation: a growing one would leave copies of the key behind.
         let mut text = Zeroizing::new(String::with_capacity(LONGEST_FILE as usize));
-        file.take(LONGEST_FILE)
-            .read_to_string(&mut text)
-            .map_err(|e| match e.kind() {
-                io::ErrorKind::InvalidData => KeyError::NoKey("it is not text"),
-                _ => KeyError::Unreadable(e),
-            })?;
+        file.take(LONGEST_FILE).read_to_string(&mut text).map_err(|e| match e.kind() {
+            io::ErrorKind::InvalidData => KeyError::NoKey("it is not text"),
+            _ => KeyError::Unreadable(e),
+        })?;
         Self::parse(text)
     }
 
@@ -128,24 +123,13 @@ fn kind_of(text: &str) -> Result<&'static str, KeyError> {
             "it is a PuTTY key; convert it with `puttygen -O private-openssh`",
         ));
     }
-    if ["ssh-", "ecdsa-"]
-        .iter()
-        .any(|prefix| text.starts_with(prefix))
-    {
-        return Err(KeyError::NoKey(
-            "it is the public half; name the file without `.pub`",
-        ));
+    if ["ssh-", "ecdsa-"].iter().any(|prefix| text.starts_with(prefix)) {
+        return Err(KeyError::NoKey("it is the public half; name the file without `.pub`"));
     }
     let label = text
         .lines()
-        .find_map(|l| {
-            l.trim_end()
-                .strip_prefix("-----BEGIN ")?
-                .strip_suffix("-----")
-        })
-        .ok_or(KeyError::NoKey(
-            "there is no `-----BEGIN … PRIVATE KEY-----` line",
-        ))?;
+        .find_map(|l| l.trim_end().strip_prefix("-----BEGIN ")?.strip_suffix("-----"))
+        .ok_or(KeyError::NoKey("there is no `-----BEGIN … PRIVATE KEY-----` line"))?;
     match label {
         "OPENSSH PRIVATE KEY" => kind_of_openssh(&body(text)?),
         "RSA PRIVATE KEY" if text.contains("ENCRYPTED") => Err(KeyError::Encrypted),
@@ -162,10 +146,7 @@ fn kind_of(text: &str) -> Result<&'static str, KeyError> {
 fn body(text: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let cut_off = KeyError::NoKey("it is cut off or damaged");
     let mut base64 = Zeroizing::new(String::with_capacity(text.len()));
-    let mut lines = text
-        .lines()
-        .map(str::trim_end)
-        .skip_while(|l| !l.starts_with("-----BEGIN "));
+    let mut lines = text.lines().map(str::trim_end).skip_while(|l| !l.starts_with("-----BEGIN "));
     lines.next();
     for line in lines {
         if line.starts_with("-----END ") {
@@ -205,9 +186,7 @@ fn kind_of_openssh(bytes: &[u8]) -> Result<&'static str, KeyError> {
 
 /// PKCS#8: the object identifier of the algorithm stands near the front.
 fn kind_of_pkcs8(bytes: &[u8]) -> Result<&'static str, KeyError> {
-    const OID_RSA: &[u8] = &[
-        0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01,
-    ];
+    const OID_RSA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
     const OID_ED25519: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
     const OID_EC: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
     // Two sequence headers of at most six bytes each, and the version.

@@ -49,12 +49,7 @@ impl Offer {
         }
         wire.bytes(COOKIE)?;
         let mut names = || -> Option<Vec<String>> {
-            Some(
-                wire.names()?
-                    .into_iter()
-                    .filter(|name| is_name(name))
-                    .collect(),
-            )
+            Some(wire.names()?.into_iter().filter(|name| is_name(name)).collect())
         };
         let mut kex = names()?;
         kex.retain(|name| !is_extension(name));
@@ -63,13 +58,7 @@ impl Offer {
         ciphers.retain(|name| to_client.contains(name));
         let (mut macs, to_client) = (names()?, names()?);
         macs.retain(|name| to_client.contains(name));
-        Some(Offer {
-            banner: banner.to_owned(),
-            kex,
-            host_key,
-            ciphers,
-            macs,
-        })
+        Some(Offer { banner: banner.to_owned(), kex, host_key, ciphers, macs })
     }
 }
 
@@ -93,16 +82,8 @@ impl fmt::Display for Offer {
         write!(f, "the box ({}) offers", self.banner)?;
         for (i, (kind, names)) in kinds.into_iter().enumerate() {
             let shown = &names[..names.len().min(NAMES_SHOWN)];
-            let list = if shown.is_empty() {
-                "nothing".to_owned()
-            } else {
-                shown.join(",")
-            };
-            let more = if names.len() > NAMES_SHOWN {
-                ",…"
-            } else {
-                ""
-            };
+            let list = if shown.is_empty() { "nothing".to_owned() } else { shown.join(",") };
+            let more = if names.len() > NAMES_SHOWN { ",…" } else { "" };
             write!(f, "{} {kind} {list}{more}", if i == 0 { "" } else { ";" })?;
         }
         Ok(())
@@ -123,9 +104,7 @@ pub(super) mod test {
     ) -> Vec<u8> {
         let mut bytes = vec![KEXINIT];
         bytes.extend([7; COOKIE]);
-        for list in [
-            kex, host_key, ciphers, ciphers, macs, macs, "none", "none", "", "",
-        ] {
+        for list in [kex, host_key, ciphers, ciphers, macs, macs, "none", "none", "", ""] {
             bytes.extend(u32::try_from(list.len()).unwrap().to_be_bytes());
             bytes.extend(list.as_bytes());
         }
@@ -135,12 +114,7 @@ pub(super) mod test {
 
     #[test]
     fn the_lists_are_read_in_the_servers_order() {
-        let bytes = payload(
-            "a,kex-strict-s-v00@openssh.com,b,ext-info-s",
-            "k",
-            "x,y",
-            "m",
-        );
+        let bytes = payload("a,kex-strict-s-v00@openssh.com,b,ext-info-s", "k", "x,y", "m");
         let offer = Offer::parse("SSH-2.0-ROSSSH", &bytes).unwrap();
         assert_eq!(
             offer.to_string(),

@@ -51,20 +51,12 @@ impl Renewing {
     pub(super) fn new(first: Box<dyn Session>, open: Open) -> Self {
         let closed = CancellationToken::new();
         let superseded = watch(first.as_ref(), closed.clone());
-        Renewing {
-            open,
-            current: first,
-            used: 0,
-            next: None,
-            closed,
-            superseded,
-        }
+        Renewing { open, current: first, used: 0, next: None, closed, superseded }
     }
 
     fn opening(&mut self) -> &mut AbortOnDropHandle<Opened> {
         let open = &self.open;
-        self.next
-            .get_or_insert_with(|| AbortOnDropHandle::new(tokio::spawn(open())))
+        self.next.get_or_insert_with(|| AbortOnDropHandle::new(tokio::spawn(open())))
     }
 
     async fn renew(&mut self) -> Result<(), SessionError> {
@@ -142,10 +134,7 @@ mod test {
     impl Session for Numbered {
         async fn exec(&mut self, _: &str) -> Result<ExecOutput, SessionError> {
             let stdout = self.number.to_string().into_bytes();
-            Ok(ExecOutput {
-                stdout,
-                ..ExecOutput::default()
-            })
+            Ok(ExecOutput { stdout, ..ExecOutput::default() })
         }
 
         fn closed(&self) -> CancellationToken {
@@ -179,10 +168,7 @@ mod test {
                 }
                 let ended = CancellationToken::new();
                 all.push(ended.clone());
-                Ok(Box::new(Numbered {
-                    number: all.len(),
-                    ended,
-                }) as Box<dyn Session>)
+                Ok(Box::new(Numbered { number: all.len(), ended }) as Box<dyn Session>)
             })
         });
         (open, opened)
@@ -195,10 +181,7 @@ mod test {
     }
 
     async fn exec(session: &mut Renewing) -> Result<String, SessionError> {
-        session
-            .exec("x")
-            .await
-            .map(|o| String::from_utf8(o.stdout).unwrap())
+        session.exec("x").await.map(|o| String::from_utf8(o.stdout).unwrap())
     }
 
     #[tokio::test]
@@ -250,10 +233,7 @@ mod test {
             assert_eq!(exec(&mut session).await.unwrap(), "1");
         }
         let error = exec(&mut session).await.unwrap_err();
-        assert!(
-            matches!(&error, SessionError::Channel(text) if text.contains("away")),
-            "{error}"
-        );
+        assert!(matches!(&error, SessionError::Channel(text) if text.contains("away")), "{error}");
         assert!(session.closed().is_cancelled());
     }
 }

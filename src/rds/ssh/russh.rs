@@ -62,16 +62,11 @@ pub(super) async fn open(target: &Target, key: &PrivateKey) -> Result<Box<dyn Se
     let config = configuration(target.pins.prefer_ed25519()).map_err(|e| target.handshake(e))?;
     let stream = dial(&target.address).await?;
     let (socket, grip) = Socket::new(stream, target.wire_allowance());
-    let guard = Guard {
-        pins: target.pins.clone(),
-    };
+    let guard = Guard { pins: target.pins.clone() };
     let mut handle = client::connect_stream(Arc::new(config), socket, guard)
         .await
         .map_err(|ended| ended.into_failure(target))?;
-    match handle
-        .authenticate_publickey(target.user.as_str(), key)
-        .await
-    {
+    match handle.authenticate_publickey(target.user.as_str(), key).await {
         Ok(AuthResult::Success) => {}
         Ok(AuthResult::Failure { .. }) if !handle.is_closed() => return Err(target.refused()),
         Ok(AuthResult::Failure { .. }) | Err(_) => {
@@ -82,21 +77,13 @@ pub(super) async fn open(target: &Target, key: &PrivateKey) -> Result<Box<dyn Se
         }
     }
     let max_output = target.max_output;
-    Ok(Box::new(RusshSession {
-        handle,
-        grip,
-        max_output,
-        unfinished: false,
-    }))
+    Ok(Box::new(RusshSession { handle, grip, max_output, unfinished: false }))
 }
 
 fn configuration(prefer_ed25519: bool) -> Result<client::Config, ::russh::Error> {
     let rsa = |hash| Algorithm::Rsa { hash: Some(hash) };
     let mut key = vec![rsa(HashAlg::Sha256), rsa(HashAlg::Sha512)];
-    key.insert(
-        if prefer_ed25519 { 0 } else { key.len() },
-        Algorithm::Ed25519,
-    );
+    key.insert(if prefer_ed25519 { 0 } else { key.len() }, Algorithm::Ed25519);
     let (min, preferred, max) = GROUP_BITS;
     Ok(client::Config {
         limits: Limits::new(1 << 30, 1 << 30, Duration::from_secs(24 * 60 * 60)),
@@ -156,10 +143,7 @@ impl client::Handler for Guard {
     type Error = Ended;
 
     async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Ended> {
-        let blob = shown
-            .public_key()
-            .to_bytes()
-            .map_err(::russh::keys::Error::from);
+        let blob = shown.public_key().to_bytes().map_err(::russh::keys::Error::from);
         let blob = blob.map_err(::russh::Error::from)?;
         match self.pins.check(&blob) {
             Ok(()) => Ok(true),
@@ -218,9 +202,7 @@ impl RusshSession {
 impl Session for RusshSession {
     async fn exec(&mut self, line: &str) -> Result<ExecOutput, SessionError> {
         if self.unfinished || self.grip.ended().is_cancelled() {
-            return Err(SessionError::Closed(
-                "the session has ended before".to_owned(),
-            ));
+            return Err(SessionError::Closed("the session has ended before".to_owned()));
         }
         self.unfinished = true;
         self.grip.replenish();
@@ -237,12 +219,7 @@ impl Session for RusshSession {
     }
 
     async fn close(self: Box<Self>) {
-        if self
-            .handle
-            .disconnect(Disconnect::ByApplication, "", "")
-            .await
-            .is_ok()
-        {
+        if self.handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok() {
             self.grip.ended().cancelled().await;
         }
     }

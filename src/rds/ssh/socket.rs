@@ -36,12 +36,9 @@ pub(super) async fn dial(address: &str) -> Result<TcpStream, ConnectError> {
     };
     let stream = TcpStream::connect(address).await.map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?;
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(KEEPALIVE_AFTER)
-        .with_interval(KEEPALIVE_EVERY);
-    socket2::SockRef::from(&stream)
-        .set_tcp_keepalive(&keepalive)
-        .map_err(unreachable)?;
+    let keepalive =
+        socket2::TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+    socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive).map_err(unreachable)?;
     Ok(stream)
 }
 
@@ -131,10 +128,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
         let before = buf.filled().len();
         let polled = std::task::ready!(Pin::new(&mut this.stream).poll_read(cx, buf));
         let read = buf.filled().len() - before;
-        let total = this
-            .received
-            .fetch_add(read, Ordering::Relaxed)
-            .saturating_add(read);
+        let total = this.received.fetch_add(read, Ordering::Relaxed).saturating_add(read);
         if total > this.allowance {
             this.ended.cancel();
             return Poll::Ready(Err(io::Error::other("more data than anyone may send")));

@@ -30,18 +30,12 @@ pub(super) async fn open(target: &Target, key: &PrivateKey) -> Result<Box<dyn Se
     let stream = dial(&target.address).await?;
     let (socket, grip) = Socket::new(stream, target.wire_allowance());
     let refusal = Refusal::default();
-    let guard = Guard {
-        target: target.clone(),
-        refusal: refusal.clone(),
-    };
+    let guard = Guard { target: target.clone(), refusal: refusal.clone() };
     let config = Arc::new(configuration(target.pins.prefer_ed25519()));
     let mut handle = client::connect_stream(config, socket, guard)
         .await
         .map_err(|ended| ended.into_failure(target))?;
-    match handle
-        .authenticate_publickey(target.user.as_str(), Arc::new(pair))
-        .await
-    {
+    match handle.authenticate_publickey(target.user.as_str(), Arc::new(pair)).await {
         Ok(true) => {}
         Ok(false) if !handle.is_closed() => return Err(target.refused()),
         Ok(false) | Err(_) => {
@@ -78,11 +72,7 @@ fn configuration(prefer_ed25519: bool) -> client::Config {
         // No renewal of keys by us: sessions are short-lived compared with these limits.
         limits: Limits::new(1 << 30, 1 << 30, Duration::from_secs(24 * 60 * 60)),
         preferred: Preferred {
-            key: if prefer_ed25519 {
-                ED25519_FIRST
-            } else {
-                RSA_FIRST
-            },
+            key: if prefer_ed25519 { ED25519_FIRST } else { RSA_FIRST },
             // The library's own list ends with "none".
             mac: &[thrussh::mac::hmac_sha256::NAME],
             // Compressed output could be far larger than what the socket may receive.
@@ -167,9 +157,8 @@ impl client::Handler for Guard {
     ) -> Result<(Self, client::Session), Ended> {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(format!("{reason:?}: {}", description.escape_debug()));
-        let (_, session) = Plain
-            .channel_open_failure(channel, reason, description, language, session)
-            .await?;
+        let (_, session) =
+            Plain.channel_open_failure(channel, reason, description, language, session).await?;
         Ok((self, session))
     }
 }
@@ -190,9 +179,7 @@ impl ThrusshSession {
             Err(_) if self.handle.is_closed() => Err(self.ended().await),
             Err(e) => {
                 let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
-                Err(SessionError::Channel(
-                    refusal.take().unwrap_or_else(|| e.to_string()),
-                ))
+                Err(SessionError::Channel(refusal.take().unwrap_or_else(|| e.to_string())))
             }
         }
     }
@@ -234,9 +221,7 @@ impl ThrusshSession {
 impl Session for ThrusshSession {
     async fn exec(&mut self, line: &str) -> Result<ExecOutput, SessionError> {
         if self.unfinished || self.grip.ended().is_cancelled() {
-            return Err(SessionError::Closed(
-                "the session has ended before".to_owned(),
-            ));
+            return Err(SessionError::Closed("the session has ended before".to_owned()));
         }
         self.unfinished = true;
         self.grip.replenish();
@@ -253,12 +238,7 @@ impl Session for ThrusshSession {
     }
 
     async fn close(mut self: Box<Self>) {
-        if self
-            .handle
-            .disconnect(Disconnect::ByApplication, "", "")
-            .await
-            .is_ok()
-        {
+        if self.handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok() {
             self.grip.ended().cancelled().await;
         }
     }

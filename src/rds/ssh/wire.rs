@@ -28,12 +28,7 @@ impl<'a> Wire<'a> {
     /// A string that holds names separated by commas.
     pub(super) fn names(&mut self) -> Option<Vec<String>> {
         let text = std::str::from_utf8(self.string()?).ok()?;
-        Some(
-            text.split(',')
-                .filter(|n| !n.is_empty())
-                .map(str::to_owned)
-                .collect(),
-        )
+        Some(text.split(',').filter(|n| !n.is_empty()).map(str::to_owned).collect())
     }
 }
 

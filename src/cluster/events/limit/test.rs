@@ -49,10 +49,7 @@ async fn a_thousand_flaps_of_a_box_are_two_series_and_a_write_each_per_window() 
     }
     assert_eq!(posts, 2);
     assert_eq!(raises, 2 * (1000 / 60));
-    assert!(
-        last.values().all(|count| (900..=1000).contains(count)),
-        "{last:?}"
-    );
+    assert!(last.values().all(|count| (900..=1000).contains(count)), "{last:?}");
 }
 
 #[tokio::test]
@@ -86,13 +83,7 @@ async fn the_count_goes_on_over_windows() {
 async fn one_reason_on_many_objects_is_bounded_and_leaves_room_for_another_reason() {
     let (mut limiter, begun) = limiter();
     let verdicts: Vec<Verdict> = (0..4)
-        .map(|n| {
-            judge(
-                &mut limiter,
-                &pv(&format!("pv{n}"), Reason::VolumeAttached),
-                begun,
-            )
-        })
+        .map(|n| judge(&mut limiter, &pv(&format!("pv{n}"), Reason::VolumeAttached), begun))
         .collect();
     use Verdict::{Dropped, Post};
     assert_eq!(verdicts, [Post, Post, Post, Dropped]);
@@ -122,11 +113,7 @@ async fn tokens_come_back_one_after_the_other() {
 #[tokio::test]
 async fn all_reasons_together_are_bounded_too() {
     let (mut limiter, begun) = limiter();
-    let reasons = [
-        Reason::VolumeAttached,
-        Reason::VolumeDetached,
-        Reason::VolumeFenced,
-    ];
+    let reasons = [Reason::VolumeAttached, Reason::VolumeDetached, Reason::VolumeFenced];
     let mut posted = 0;
     for reason in reasons {
         for n in 0..3 {
@@ -156,21 +143,15 @@ async fn an_update_without_a_token_waits_for_the_next_window() {
 #[tokio::test]
 async fn only_so_many_series_are_remembered() {
     let (mut limiter, begun) = limiter();
-    for reason in [
-        Reason::VolumeAttached,
-        Reason::VolumeDetached,
-        Reason::VolumeFenced,
-        Reason::NodeSuspect,
-    ] {
+    for reason in
+        [Reason::VolumeAttached, Reason::VolumeDetached, Reason::VolumeFenced, Reason::NodeSuspect]
+    {
         assert_eq!(judge(&mut limiter, &driver(reason), begun), Verdict::Post);
     }
     let fifth = driver(Reason::RecoveryHeld);
     assert_eq!(judge(&mut limiter, &fifth, begun), Verdict::Dropped);
     limiter.due(begun + SECOND * 60);
-    assert_eq!(
-        judge(&mut limiter, &fifth, begun + SECOND * 60),
-        Verdict::Post
-    );
+    assert_eq!(judge(&mut limiter, &fifth, begun + SECOND * 60), Verdict::Post);
 }
 
 #[tokio::test]

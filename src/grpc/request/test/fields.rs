@@ -42,25 +42,18 @@ fn topology(segments: HashMap<String, String>) -> pb::Topology {
 
 fn snapshot(snapshot_id: String) -> pb::VolumeContentSource {
     use pb::volume_content_source::{SnapshotSource, Type};
-    pb::VolumeContentSource {
-        r#type: Some(Type::Snapshot(SnapshotSource { snapshot_id })),
-    }
+    pb::VolumeContentSource { r#type: Some(Type::Snapshot(SnapshotSource { snapshot_id })) }
 }
 
 fn clone(volume_id: String) -> pb::VolumeContentSource {
     use pb::volume_content_source::{Type, VolumeSource};
-    pb::VolumeContentSource {
-        r#type: Some(Type::Volume(VolumeSource { volume_id })),
-    }
+    pb::VolumeContentSource { r#type: Some(Type::Volume(VolumeSource { volume_id })) }
 }
 
 fn expand() -> pb::ControllerExpandVolumeRequest {
     pb::ControllerExpandVolumeRequest {
         volume_id: "pvc-1".into(),
-        capacity_range: Some(pb::CapacityRange {
-            required_bytes: 1 << 30,
-            limit_bytes: 0,
-        }),
+        capacity_range: Some(pb::CapacityRange { required_bytes: 1 << 30, limit_bytes: 0 }),
         ..Default::default()
     }
 }
@@ -74,10 +67,7 @@ fn validate() -> pb::ValidateVolumeCapabilitiesRequest {
 }
 
 fn unpublish() -> pb::ControllerUnpublishVolumeRequest {
-    pb::ControllerUnpublishVolumeRequest {
-        volume_id: "pvc-1".into(),
-        ..Default::default()
-    }
+    pb::ControllerUnpublishVolumeRequest { volume_id: "pvc-1".into(), ..Default::default() }
 }
 
 fn every_string_field() -> impl IntoIterator<Item = Field> {
@@ -160,35 +150,18 @@ fn every_string_field() -> impl IntoIterator<Item = Field> {
 fn assert_refused(field: &Field, text: &str) {
     let error = (field.call)(text.to_owned()).expect_err(field.name);
     assert_eq!(error.kind, Kind::Invalid, "{}: {error}", field.name);
-    assert!(
-        error.message.starts_with(&format!("{}: ", field.name)),
-        "{}: {error}",
-        field.name
-    );
-    assert!(
-        error.message.chars().count() < 600,
-        "{}: {error}",
-        field.name
-    );
-    assert!(
-        !error.message.chars().any(char::is_control),
-        "{}: {error}",
-        field.name
-    );
+    assert!(error.message.starts_with(&format!("{}: ", field.name)), "{}: {error}", field.name);
+    assert!(error.message.chars().count() < 600, "{}: {error}", field.name);
+    assert!(!error.message.chars().any(char::is_control), "{}: {error}", field.name);
 }
 
 #[test]
 fn hostile_characters_are_refused_in_every_field() {
     for field in every_string_field() {
-        for bad in [
-            "\0", "\n", "\r", "\t", "\x1b", "\x7f", "\u{85}", "\"", "'", "`", "$", ";", "\\",
-        ] {
-            for text in [
-                bad.to_owned(),
-                format!("a{bad}"),
-                format!("{bad}a"),
-                format!("a{bad}a"),
-            ] {
+        for bad in
+            ["\0", "\n", "\r", "\t", "\x1b", "\x7f", "\u{85}", "\"", "'", "`", "$", ";", "\\"]
+        {
+            for text in [bad.to_owned(), format!("a{bad}"), format!("{bad}a"), format!("a{bad}a")] {
                 assert_refused(&field, &text);
             }
         }
@@ -202,11 +175,7 @@ fn overlong_strings_are_refused_in_every_field() {
         assert_eq!(error.kind, Kind::Invalid, "{}: {error}", field.name);
         let map = field.name.split(['[', ' ']).next().unwrap();
         assert!(error.message.starts_with(map), "{}: {error}", field.name);
-        assert!(
-            error.message.chars().count() < 600,
-            "{}: {error}",
-            field.name
-        );
+        assert!(error.message.chars().count() < 600, "{}: {error}", field.name);
     }
 }
 
@@ -215,43 +184,26 @@ fn secrets_are_bounded_and_never_shown() {
     type Call = fn(HashMap<String, String>) -> Result<(), Error>;
     let calls: [Call; 6] = [
         |secrets| {
-            read::<CreateVolume, _>(pb::CreateVolumeRequest {
-                secrets,
-                ..create()
-            })
-            .map(drop)
+            read::<CreateVolume, _>(pb::CreateVolumeRequest { secrets, ..create() }).map(drop)
         },
         |secrets| {
             let volume_id = "pvc-1".into();
             read::<DeleteVolume, _>(pb::DeleteVolumeRequest { volume_id, secrets }).map(drop)
         },
         |secrets| {
-            read::<Publish, _>(pb::ControllerPublishVolumeRequest {
-                secrets,
-                ..publish()
-            })
-            .map(drop)
+            read::<Publish, _>(pb::ControllerPublishVolumeRequest { secrets, ..publish() })
+                .map(drop)
         },
         |secrets| {
-            read::<Unpublish, _>(pb::ControllerUnpublishVolumeRequest {
-                secrets,
-                ..unpublish()
-            })
-            .map(drop)
+            read::<Unpublish, _>(pb::ControllerUnpublishVolumeRequest { secrets, ..unpublish() })
+                .map(drop)
         },
         |secrets| {
-            read::<Validate, _>(pb::ValidateVolumeCapabilitiesRequest {
-                secrets,
-                ..validate()
-            })
-            .map(drop)
+            read::<Validate, _>(pb::ValidateVolumeCapabilitiesRequest { secrets, ..validate() })
+                .map(drop)
         },
         |secrets| {
-            read::<Expand, _>(pb::ControllerExpandVolumeRequest {
-                secrets,
-                ..expand()
-            })
-            .map(drop)
+            read::<Expand, _>(pb::ControllerExpandVolumeRequest { secrets, ..expand() }).map(drop)
         },
     ];
     for call in calls {

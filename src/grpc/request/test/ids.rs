@@ -4,16 +4,11 @@ use super::*;
 use crate::operations::{CreateVolume, Expand, Publish};
 
 fn delete(id: &str) -> Result<DeleteVolume, Error> {
-    read(pb::DeleteVolumeRequest {
-        volume_id: id.into(),
-        ..Default::default()
-    })
+    read(pb::DeleteVolumeRequest { volume_id: id.into(), ..Default::default() })
 }
 
 fn get(id: &str) -> Result<GetVolume, Error> {
-    read(pb::ControllerGetVolumeRequest {
-        volume_id: id.into(),
-    })
+    read(pb::ControllerGetVolumeRequest { volume_id: id.into() })
 }
 
 fn unpublish(id: &str, node: &str) -> Result<Unpublish, Error> {
@@ -26,10 +21,7 @@ fn unpublish(id: &str, node: &str) -> Result<Unpublish, Error> {
 
 /// The kind of failure of every call that needs a volume.
 fn kinds_of_calls_that_need(id: &str) -> Vec<Option<Kind>> {
-    let publish = pb::ControllerPublishVolumeRequest {
-        volume_id: id.into(),
-        ..publish()
-    };
+    let publish = pb::ControllerPublishVolumeRequest { volume_id: id.into(), ..publish() };
     let validate = pb::ValidateVolumeCapabilitiesRequest {
         volume_id: id.into(),
         volume_capabilities: vec![mount(Mode::SingleNodeWriter)],
@@ -37,10 +29,7 @@ fn kinds_of_calls_that_need(id: &str) -> Vec<Option<Kind>> {
     };
     let expand = pb::ControllerExpandVolumeRequest {
         volume_id: id.into(),
-        capacity_range: Some(pb::CapacityRange {
-            required_bytes: 1 << 30,
-            limit_bytes: 0,
-        }),
+        capacity_range: Some(pb::CapacityRange { required_bytes: 1 << 30, limit_bytes: 0 }),
         ..Default::default()
     };
     vec![
@@ -53,15 +42,9 @@ fn kinds_of_calls_that_need(id: &str) -> Vec<Option<Kind>> {
 
 #[test]
 fn ids_of_our_making_are_read() {
-    for (id, backend, slot) in [
-        ("pvc-1", "main", "pvc-1"),
-        ("spare/pvc-1", "spare", "pvc-1"),
-    ] {
+    for (id, backend, slot) in [("pvc-1", "main", "pvc-1"), ("spare/pvc-1", "spare", "pvc-1")] {
         let found = get(id).unwrap().id;
-        assert_eq!(
-            (found.backend.as_str(), found.slot.as_str()),
-            (backend, slot)
-        );
+        assert_eq!((found.backend.as_str(), found.slot.as_str()), (backend, slot));
         assert_eq!(delete(id).unwrap().id, Some(found));
         assert_eq!(kinds_of_calls_that_need(id), [None; 4]);
     }
@@ -69,21 +52,10 @@ fn ids_of_our_making_are_read() {
 
 #[test]
 fn a_harmless_id_that_we_cannot_have_made_is_gone_already() {
-    for id in [
-        "Upper-Case",
-        "9starts-with-a-digit",
-        "a/b/c",
-        "with.dot",
-        &"a".repeat(64),
-        "ä",
-    ] {
+    for id in ["Upper-Case", "9starts-with-a-digit", "a/b/c", "with.dot", &"a".repeat(64), "ä"] {
         assert_eq!(delete(id), Ok(DeleteVolume { id: None }), "{id}");
         assert_eq!(unpublish(id, "").unwrap().id, None, "{id}");
-        assert_eq!(
-            kinds_of_calls_that_need(id),
-            [Some(Kind::NotFound); 4],
-            "{id}"
-        );
+        assert_eq!(kinds_of_calls_that_need(id), [Some(Kind::NotFound); 4], "{id}");
     }
 }
 
@@ -94,17 +66,10 @@ fn an_id_on_a_box_that_is_not_configured_is_never_taken_for_gone() {
         for error in [delete(id).unwrap_err(), unpublish(id, "").unwrap_err()] {
             assert_eq!(error.kind, Kind::Precondition, "{error}");
         }
-        assert_eq!(
-            kinds_of_calls_that_need(id),
-            [Some(Kind::NotFound); 4],
-            "{id}"
-        );
+        assert_eq!(kinds_of_calls_that_need(id), [Some(Kind::NotFound); 4], "{id}");
     }
     let why = delete("gone/pvc-1").unwrap_err().message;
-    assert!(
-        why.contains("main (10.0.0.1:22), spare (10.0.0.2:2222)"),
-        "{why}"
-    );
+    assert!(why.contains("main (10.0.0.1:22), spare (10.0.0.2:2222)"), "{why}");
 }
 
 #[test]
@@ -116,44 +81,28 @@ fn empty_hostile_and_overlong_ids_are_refused_by_every_call() {
             assert!(error.message.starts_with("volume_id: "), "{error}");
             assert!(error.message.len() < 300, "{error}");
         }
-        assert_eq!(
-            kinds_of_calls_that_need(id),
-            [Some(Kind::Invalid); 4],
-            "{id:?}"
-        );
+        assert_eq!(kinds_of_calls_that_need(id), [Some(Kind::Invalid); 4], "{id:?}");
     }
 }
 
 #[test]
 fn a_node_id_must_be_given_to_publish_and_means_all_nodes_where_it_is_missing_in_unpublish() {
     for node_id in ["", "Upper", "-a", "a..b", "a b", "a;b"] {
-        let request = pb::ControllerPublishVolumeRequest {
-            node_id: node_id.into(),
-            ..publish()
-        };
+        let request = pb::ControllerPublishVolumeRequest { node_id: node_id.into(), ..publish() };
         let error = read::<Publish, _>(request).unwrap_err();
         assert_eq!(error.kind, Kind::Invalid);
         assert!(error.message.starts_with("node_id: "), "{error}");
     }
-    assert_eq!(
-        read::<Publish, _>(publish()).unwrap().node.as_str(),
-        "node-1"
-    );
+    assert_eq!(read::<Publish, _>(publish()).unwrap().node.as_str(), "node-1");
     assert_eq!(unpublish("pvc-1", "").unwrap().node, None);
-    assert_eq!(
-        unpublish("pvc-1", "node-1").unwrap().node.unwrap().as_str(),
-        "node-1"
-    );
+    assert_eq!(unpublish("pvc-1", "node-1").unwrap().node.unwrap().as_str(), "node-1");
     assert_eq!(unpublish("pvc-1", "Upper").unwrap_err().kind, Kind::Invalid);
 }
 
 #[test]
 fn any_harmless_name_up_to_128_bytes_gets_a_slot() {
     let slot = |name: &str| {
-        let request = pb::CreateVolumeRequest {
-            name: name.into(),
-            ..create()
-        };
+        let request = pb::CreateVolumeRequest { name: name.into(), ..create() };
         read::<CreateVolume, _>(request).map(|wanted| wanted.slot.to_string())
     };
     assert_eq!(slot("pvc-1").unwrap(), "pvc-1");
@@ -170,29 +119,10 @@ fn any_harmless_name_up_to_128_bytes_gets_a_slot() {
 #[test]
 fn a_listing_takes_any_token_and_no_negative_bound() {
     let list = |max_entries, token: &str| {
-        read::<ListVolumes, _>(pb::ListVolumesRequest {
-            max_entries,
-            starting_token: token.into(),
-        })
+        read::<ListVolumes, _>(pb::ListVolumesRequest { max_entries, starting_token: token.into() })
     };
-    assert_eq!(
-        list(7, "t").unwrap(),
-        ListVolumes {
-            token: "t".into(),
-            max: 7
-        }
-    );
+    assert_eq!(list(7, "t").unwrap(), ListVolumes { token: "t".into(), max: 7 });
     assert_eq!(list(0, "").unwrap().max, 0);
-    assert!(
-        list(-1, "")
-            .unwrap_err()
-            .message
-            .starts_with("max_entries: -1")
-    );
-    assert!(
-        list(0, &"t".repeat(1025))
-            .unwrap_err()
-            .message
-            .starts_with("starting_token: ")
-    );
+    assert!(list(-1, "").unwrap_err().message.starts_with("max_entries: -1"));
+    assert!(list(0, &"t".repeat(1025)).unwrap_err().message.starts_with("starting_token: "));
 }

@@ -22,10 +22,7 @@ fn without_parameters_it_is_the_first_directory_of_the_default_box() {
         ("rdsAddress", "10.0.0.1"),
         ("volumePath", "/pool/volumes"),
     ];
-    assert_eq!(
-        wanted.context.into_iter().collect::<HashMap<_, _>>(),
-        map(&context)
-    );
+    assert_eq!(wanted.context.into_iter().collect::<HashMap<_, _>>(), map(&context));
 }
 
 #[test]
@@ -61,10 +58,7 @@ fn a_class_of_the_first_driver_is_understood() {
         ("keepAliveTmo", "0"),
         ("migrationTimeoutSeconds", "300"),
     ];
-    assert_eq!(
-        wanted.context.into_iter().collect::<HashMap<_, _>>(),
-        map(&context)
-    );
+    assert_eq!(wanted.context.into_iter().collect::<HashMap<_, _>>(), map(&context));
 }
 
 #[test]
@@ -73,17 +67,10 @@ fn a_box_is_chosen_by_name_or_by_its_own_address_and_never_by_another() {
         (vec![("backend", "spare")], "spare"),
         (vec![("rdsAddress", "10.0.0.1")], "main"),
         (vec![("rdsAddress", "10.0.0.1:22")], "main"),
-        (
-            vec![("backend", "main"), ("rdsAddress", "10.0.0.1")],
-            "main",
-        ),
+        (vec![("backend", "main"), ("rdsAddress", "10.0.0.1")], "main"),
     ];
     for (pairs, backend) in chosen {
-        assert_eq!(
-            parse(&pairs).unwrap().backend.as_str(),
-            backend,
-            "{pairs:?}"
-        );
+        assert_eq!(parse(&pairs).unwrap().backend.as_str(), backend, "{pairs:?}");
     }
     let refused = [
         vec![("backend", "other")],
@@ -97,12 +84,7 @@ fn a_box_is_chosen_by_name_or_by_its_own_address_and_never_by_another() {
     for pairs in refused {
         let error = parse(&pairs).unwrap_err();
         assert_eq!(error.kind, Kind::Invalid, "{pairs:?}");
-        assert!(
-            error
-                .message
-                .contains("main (10.0.0.1:22), spare (10.0.0.2:2222)"),
-            "{error}"
-        );
+        assert!(error.message.contains("main (10.0.0.1:22), spare (10.0.0.2:2222)"), "{error}");
     }
 }
 
@@ -127,20 +109,11 @@ fn two_spellings_of_one_endpoint_are_equal() {
 #[test]
 fn what_cannot_be_is_refused_with_its_key_and_the_way_out() {
     let table = [
-        (
-            ("volumePath", "/pool/elsewhere"),
-            "pool/volumes, pool/other",
-        ),
+        (("volumePath", "/pool/elsewhere"), "pool/volumes, pool/other"),
         (("volumePath", "/tank"), "pool/volumes, pool/other"),
         (("volumePath", "/pool/../etc"), "is no path"),
-        (
-            ("nqnPrefix", "nqn.2014-08.org.other"),
-            "nqn.2000-02.com.mikrotik",
-        ),
-        (
-            ("nvmeAddress", "10.0.0.256"),
-            "neither an IP address nor a host name",
-        ),
+        (("nqnPrefix", "nqn.2014-08.org.other"), "nqn.2000-02.com.mikrotik"),
+        (("nvmeAddress", "10.0.0.256"), "neither an IP address nor a host name"),
         (("nvmeAddress", "10.1.0.1:4420"), "parameter of its own"),
         (("nvmeAddress", "-x"), "neither"),
         (("nvmeAddress", ""), "neither"),
@@ -151,18 +124,12 @@ fn what_cannot_be_is_refused_with_its_key_and_the_way_out() {
         (("reconnectDelay", "0"), "from 1 to 3600"),
         (("keepAliveTmo", "-1"), "from 0 to 3600"),
         (("migrationTimeoutSeconds", "29"), "from 30 to 3600"),
-        (
-            ("migrationTimeoutSeconds", "99999999999999999999"),
-            "from 30 to 3600",
-        ),
+        (("migrationTimeoutSeconds", "99999999999999999999"), "from 30 to 3600"),
     ];
     for ((key, value), way_out) in table {
         let error = parse(&[(key, value)]).unwrap_err();
         assert_eq!(error.kind, Kind::Invalid, "{key}={value}");
-        assert!(
-            error.message.starts_with(&format!("parameters[{key}]: ")),
-            "{error}"
-        );
+        assert!(error.message.starts_with(&format!("parameters[{key}]: ")), "{error}");
         assert!(error.message.contains(way_out), "{error}");
     }
 }
@@ -171,12 +138,7 @@ fn what_cannot_be_is_refused_with_its_key_and_the_way_out() {
 fn an_unknown_key_is_refused_with_all_that_are_known() {
     let error = parse(&[("volumepath", "/tank")]).unwrap_err();
     assert_eq!(error.kind, Kind::Invalid);
-    for named in [
-        "\"volumepath\"",
-        "volumePath",
-        "backend",
-        "csi.storage.k8s.io/",
-    ] {
+    for named in ["\"volumepath\"", "volumePath", "backend", "csi.storage.k8s.io/"] {
         assert!(error.message.contains(named), "{error}");
     }
 }
@@ -188,10 +150,7 @@ fn the_file_system_comes_from_the_capability_then_from_the_class() {
         request.parameters = map(pairs);
         request.volume_capabilities = vec![capability(
             Mode::SingleNodeWriter,
-            AccessType::Mount(MountVolume {
-                fs_type: asked.into(),
-                ..Default::default()
-            }),
+            AccessType::Mount(MountVolume { fs_type: asked.into(), ..Default::default() }),
         )];
         read::<CreateVolume, _>(request).map(|wanted| wanted.context["fsType"].clone())
     };
@@ -207,11 +166,7 @@ fn the_file_system_comes_from_the_capability_then_from_the_class() {
         ("ntfs", vec![]),
         ("", vec![("fsType", "ext3")]),
     ] {
-        assert_eq!(
-            fs_type(asked, &pairs).unwrap_err().kind,
-            Kind::Invalid,
-            "{asked} {pairs:?}"
-        );
+        assert_eq!(fs_type(asked, &pairs).unwrap_err().kind, Kind::Invalid, "{asked} {pairs:?}");
     }
 }
 
@@ -223,10 +178,7 @@ fn capacity_is_asked_of_the_directory_that_the_class_names() {
         ..Default::default()
     };
     let query: CapacityQuery = read(request).unwrap();
-    assert_eq!(
-        (query.backend.as_str(), query.volume_path.as_str()),
-        ("main", "pool/other")
-    );
+    assert_eq!((query.backend.as_str(), query.volume_path.as_str()), ("main", "pool/other"));
     assert!(!query.serviceable);
     let query: CapacityQuery = read(pb::GetCapacityRequest::default()).unwrap();
     assert_eq!(query.volume_path.as_str(), "pool/volumes");

@@ -6,10 +6,7 @@ use crate::operations::{CreateVolume, Expand};
 const GIB: i64 = 1 << 30;
 
 fn range(required_bytes: i64, limit_bytes: i64) -> Option<pb::CapacityRange> {
-    Some(pb::CapacityRange {
-        required_bytes,
-        limit_bytes,
-    })
+    Some(pb::CapacityRange { required_bytes, limit_bytes })
 }
 
 #[test]
@@ -27,16 +24,9 @@ fn sizes_are_exact_bytes_rounded_up_to_a_block() {
         (range(1 << 50, i64::MAX), 1 << 50, Some(i64::MAX as u64)),
     ];
     for (range, required, limit) in table {
-        let request = pb::CreateVolumeRequest {
-            capacity_range: range,
-            ..create()
-        };
+        let request = pb::CreateVolumeRequest { capacity_range: range, ..create() };
         let wanted: CreateVolume = read(request).unwrap();
-        assert_eq!(
-            (wanted.required, wanted.limit),
-            (required, limit),
-            "{range:?}"
-        );
+        assert_eq!((wanted.required, wanted.limit), (required, limit), "{range:?}");
     }
 }
 
@@ -53,10 +43,7 @@ fn sizes_that_cannot_be_are_refused_with_the_bound_that_is_wrong() {
         (range(0, 4095), Kind::Range, "limit_bytes is 4095"),
     ];
     for (range, kind, named) in table {
-        let create = pb::CreateVolumeRequest {
-            capacity_range: range,
-            ..create()
-        };
+        let create = pb::CreateVolumeRequest { capacity_range: range, ..create() };
         let error = read::<CreateVolume, _>(create).unwrap_err();
         assert_eq!(error.kind, kind, "{error}");
         assert!(error.message.contains(named), "{error}");
@@ -71,20 +58,11 @@ fn an_expansion_must_say_to_how_many_bytes() {
         ..Default::default()
     };
     let wanted: Expand = read(expand(range(GIB + 1, 2 * GIB))).unwrap();
-    assert_eq!(
-        (wanted.required, wanted.limit),
-        ((1 << 30) + 4096, Some(2 << 30))
-    );
+    assert_eq!((wanted.required, wanted.limit), ((1 << 30) + 4096, Some(2 << 30)));
     for missing in [None, range(0, 0), range(0, GIB)] {
         let error = read::<Expand, _>(expand(missing)).unwrap_err();
         assert_eq!(error.kind, Kind::Invalid);
-        assert!(
-            error.message.starts_with("capacity_range.required_bytes"),
-            "{error}"
-        );
+        assert!(error.message.starts_with("capacity_range.required_bytes"), "{error}");
     }
-    assert_eq!(
-        read::<Expand, _>(expand(range(-5, 0))).unwrap_err().kind,
-        Kind::Invalid
-    );
+    assert_eq!(read::<Expand, _>(expand(range(-5, 0))).unwrap_err().kind, Kind::Invalid);
 }

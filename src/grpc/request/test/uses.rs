@@ -5,10 +5,7 @@ use crate::operations::{CreateVolume, Publish, VolumeInfo};
 use crate::volume::VolumeId;
 
 fn created_for(capabilities: Vec<pb::VolumeCapability>) -> Result<CreateVolume, Error> {
-    read(pb::CreateVolumeRequest {
-        volume_capabilities: capabilities,
-        ..create()
-    })
+    read(pb::CreateVolumeRequest { volume_capabilities: capabilities, ..create() })
 }
 
 fn published_for(capability: pb::VolumeCapability, readonly: bool) -> Result<Publish, Error> {
@@ -46,25 +43,17 @@ fn answer(
 
 #[test]
 fn a_capability_must_be_whole() {
-    let without_mode = pb::VolumeCapability {
-        access_mode: None,
-        ..block(Mode::SingleNodeWriter)
-    };
+    let without_mode = pb::VolumeCapability { access_mode: None, ..block(Mode::SingleNodeWriter) };
     let mut of_the_future = block(Mode::SingleNodeWriter);
     of_the_future.access_mode = Some(AccessMode { mode: 99 });
-    let without_access = pb::VolumeCapability {
-        access_type: None,
-        ..block(Mode::SingleNodeWriter)
-    };
+    let without_access =
+        pb::VolumeCapability { access_type: None, ..block(Mode::SingleNodeWriter) };
     let table = [
         (vec![], "must not be empty"),
         (vec![without_mode], "[0].access_mode: is missing"),
         (vec![block(Mode::Unknown)], "UNKNOWN"),
         (vec![of_the_future], "99 is no access mode"),
-        (
-            vec![block(Mode::SingleNodeWriter), without_access],
-            "[1]: names neither",
-        ),
+        (vec![block(Mode::SingleNodeWriter), without_access], "[1]: names neither"),
         (vec![block(Mode::SingleNodeWriter); 33], "33 entries"),
     ];
     for (capabilities, named) in table {
@@ -72,19 +61,15 @@ fn a_capability_must_be_whole() {
             volume_capabilities: capabilities.clone(),
             ..validate()
         };
-        for error in [
-            created_for(capabilities).unwrap_err(),
-            read::<Validate, _>(validate).unwrap_err(),
-        ] {
+        for error in
+            [created_for(capabilities).unwrap_err(), read::<Validate, _>(validate).unwrap_err()]
+        {
             assert_eq!(error.kind, Kind::Invalid);
             assert!(error.message.starts_with("volume_capabilities"), "{error}");
             assert!(error.message.contains(named), "{error}");
         }
     }
-    let request = pb::ControllerPublishVolumeRequest {
-        volume_capability: None,
-        ..publish()
-    };
+    let request = pb::ControllerPublishVolumeRequest { volume_capability: None, ..publish() };
     let error = read::<Publish, _>(request).unwrap_err();
     assert_eq!(
         (error.kind, error.message.starts_with("volume_capability: ")),
@@ -95,35 +80,21 @@ fn a_capability_must_be_whole() {
 #[test]
 fn a_file_system_that_several_nodes_write_is_refused_everywhere_and_a_block_device_nowhere() {
     for mode in [Mode::MultiNodeMultiWriter, Mode::MultiNodeSingleWriter] {
-        assert_eq!(
-            created_for(vec![mount(mode)]).unwrap_err().kind,
-            Kind::Invalid
-        );
-        assert_eq!(
-            published_for(mount(mode), false).unwrap_err().kind,
-            Kind::Invalid
-        );
+        assert_eq!(created_for(vec![mount(mode)]).unwrap_err().kind, Kind::Invalid);
+        assert_eq!(published_for(mount(mode), false).unwrap_err().kind, Kind::Invalid);
         let refused = answer(pb::ValidateVolumeCapabilitiesRequest {
             volume_capabilities: vec![block(mode), mount(mode)],
             ..validate()
         });
         assert_eq!(refused.confirmed, None);
-        assert!(
-            refused.message.contains("several nodes"),
-            "{}",
-            refused.message
-        );
+        assert!(refused.message.contains("several nodes"), "{}", refused.message);
 
         assert!(published_for(mount(mode), true).unwrap().read_only);
         assert!(created_for(vec![block(mode)]).is_ok());
         assert!(!published_for(block(mode), false).unwrap().read_only);
     }
     assert!(created_for(vec![mount(Mode::MultiNodeReaderOnly)]).is_ok());
-    assert!(
-        published_for(mount(Mode::MultiNodeReaderOnly), false)
-            .unwrap()
-            .read_only
-    );
+    assert!(published_for(mount(Mode::MultiNodeReaderOnly), false).unwrap().read_only);
 }
 
 #[test]
@@ -131,24 +102,15 @@ fn a_volume_has_one_file_system() {
     let of = |fs_type: &str| {
         capability(
             Mode::SingleNodeWriter,
-            AccessType::Mount(MountVolume {
-                fs_type: fs_type.into(),
-                ..Default::default()
-            }),
+            AccessType::Mount(MountVolume { fs_type: fs_type.into(), ..Default::default() }),
         )
     };
     assert!(created_for(vec![of("xfs"), of("xfs"), block(Mode::SingleNodeWriter)]).is_ok());
     let error = created_for(vec![of("xfs"), of("btrfs")]).unwrap_err();
     assert!(error.message.contains("both xfs and btrfs"), "{error}");
-    assert_eq!(
-        created_for(vec![of("ntfs")]).unwrap_err().kind,
-        Kind::Invalid
-    );
+    assert_eq!(created_for(vec![of("ntfs")]).unwrap_err().kind, Kind::Invalid);
     assert!(
-        !created_for(vec![block(Mode::SingleNodeWriter)])
-            .unwrap()
-            .context
-            .contains_key("fsType")
+        !created_for(vec![block(Mode::SingleNodeWriter)]).unwrap().context.contains_key("fsType")
     );
 }
 
@@ -157,19 +119,10 @@ fn mount_options_are_bounded_and_cannot_become_arguments() {
     let with = |flags: Vec<String>| {
         created_for(vec![capability(
             Mode::SingleNodeWriter,
-            AccessType::Mount(MountVolume {
-                mount_flags: flags,
-                ..Default::default()
-            }),
+            AccessType::Mount(MountVolume { mount_flags: flags, ..Default::default() }),
         )])
     };
-    for good in [
-        "noatime",
-        "discard",
-        "nouuid",
-        "errors=remount-ro",
-        "a=1,b=2",
-    ] {
+    for good in ["noatime", "discard", "nouuid", "errors=remount-ro", "a=1,b=2"] {
         assert!(with(vec![good.into()]).is_ok(), "{good}");
     }
     let long = "x".repeat(4097);
@@ -189,32 +142,20 @@ fn what_we_do_not_serve_is_refused_and_said() {
     let clone = Type::Volume(VolumeSource::default());
     for (source, named) in [(snapshot, "snapshots"), (clone, "cloning")] {
         let request = pb::CreateVolumeRequest {
-            volume_content_source: Some(pb::VolumeContentSource {
-                r#type: Some(source),
-            }),
+            volume_content_source: Some(pb::VolumeContentSource { r#type: Some(source) }),
             ..create()
         };
         let error = read::<CreateVolume, _>(request).unwrap_err();
         assert_eq!(error.kind, Kind::Invalid);
         assert!(error.message.contains(named), "{error}");
     }
-    let request = pb::CreateVolumeRequest {
-        mutable_parameters: map(&[("iops", "100")]),
-        ..create()
-    };
+    let request =
+        pb::CreateVolumeRequest { mutable_parameters: map(&[("iops", "100")]), ..create() };
     let error = read::<CreateVolume, _>(request).unwrap_err();
     assert!(error.message.starts_with("mutable_parameters: "), "{error}");
-    let group = MountVolume {
-        volume_mount_group: "1000".into(),
-        ..Default::default()
-    };
+    let group = MountVolume { volume_mount_group: "1000".into(), ..Default::default() };
     let grouped = capability(Mode::SingleNodeWriter, AccessType::Mount(group));
-    assert!(
-        created_for(vec![grouped])
-            .unwrap_err()
-            .message
-            .contains("volume_mount_group")
-    );
+    assert!(created_for(vec![grouped]).unwrap_err().message.contains("volume_mount_group"));
 }
 
 #[test]
@@ -237,26 +178,14 @@ fn validate_confirms_what_holds_and_says_what_does_not() {
     let backend = map(&[("backend", "spare")]);
     let wrong = [
         (
-            pb::ValidateVolumeCapabilitiesRequest {
-                volume_context: context,
-                ..validate()
-            },
+            pb::ValidateVolumeCapabilitiesRequest { volume_context: context, ..validate() },
             "nvmePort",
         ),
         (
-            pb::ValidateVolumeCapabilitiesRequest {
-                parameters: directory,
-                ..validate()
-            },
+            pb::ValidateVolumeCapabilitiesRequest { parameters: directory, ..validate() },
             "pool/other",
         ),
-        (
-            pb::ValidateVolumeCapabilitiesRequest {
-                parameters: backend,
-                ..validate()
-            },
-            "spare",
-        ),
+        (pb::ValidateVolumeCapabilitiesRequest { parameters: backend, ..validate() }, "spare"),
     ];
     for (request, named) in wrong {
         let refused = answer(request);

@@ -4,10 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::symlink;
 
 fn pem(label: &str, bytes: &[u8]) -> String {
-    format!(
-        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
-        STANDARD.encode(bytes)
-    )
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(bytes))
 }
 
 fn string(bytes: &[u8]) -> Vec<u8> {
@@ -60,33 +57,18 @@ fn keys_that_cannot_work_are_refused_with_what_helps() {
         (openssh("aes256-ctr", "ssh-ed25519"), "ssh-keygen -p"),
         (rsa_encrypted.to_owned(), "ssh-keygen -p"),
         (pem("ENCRYPTED PRIVATE KEY", b"x"), "ssh-keygen -p"),
-        (
-            openssh("none", "ecdsa-sha2-nistp256"),
-            "RSA and Ed25519 keys only",
-        ),
-        (
-            openssh("aes256-ctr", "ecdsa-sha2-nistp256"),
-            "RSA and Ed25519 keys only",
-        ),
+        (openssh("none", "ecdsa-sha2-nistp256"), "RSA and Ed25519 keys only"),
+        (openssh("aes256-ctr", "ecdsa-sha2-nistp256"), "RSA and Ed25519 keys only"),
         (pem("EC PRIVATE KEY", b"x"), "ECDSA"),
-        (
-            pkcs8(&[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01]),
-            "ECDSA",
-        ),
+        (pkcs8(&[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01]), "ECDSA"),
         (pkcs8(&[0x06, 0x01, 0x00]), "RSA and Ed25519 keys only"),
         (pem("DSA PRIVATE KEY", b"x"), "DSA"),
         (pem("CERTIFICATE", b"x"), "another type"),
         ("ssh-ed25519 AAAA me".to_owned(), "public half"),
         ("PuTTY-User-Key-File-3: ssh-ed25519".to_owned(), "puttygen"),
         (String::new(), "BEGIN"),
-        (
-            openssh("none", "ssh-rsa").replace("-----END", "END"),
-            "cut off",
-        ),
-        (
-            pem("OPENSSH PRIVATE KEY", b"openssh-key-v1\0\0\0\0\x09"),
-            "cut off",
-        ),
+        (openssh("none", "ssh-rsa").replace("-----END", "END"), "cut off"),
+        (pem("OPENSSH PRIVATE KEY", b"openssh-key-v1\0\0\0\0\x09"), "cut off"),
     ];
     for (text, expected) in table {
         let error = parse(&text).expect_err(&text).to_string();
@@ -99,25 +81,16 @@ fn a_file_that_others_can_read_is_refused_with_path_mode_and_way_out() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("id");
     fs::write(&path, openssh("none", "ssh-ed25519")).unwrap();
-    for (mode, accepted) in [
-        (0o400, true),
-        (0o600, true),
-        (0o440, true),
-        (0o640, true),
-        (0o644, false),
-        (0o602, false),
-    ] {
+    for (mode, accepted) in
+        [(0o400, true), (0o600, true), (0o440, true), (0o640, true), (0o644, false), (0o602, false)]
+    {
         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         match PrivateKey::load(&path) {
             Ok(_) => assert!(accepted, "{mode:o}"),
             Err(error) => {
                 assert!(!accepted, "{mode:o}: {error}");
                 let error = error.to_string();
-                for part in [
-                    &format!("{mode:04o}"),
-                    &path.display().to_string(),
-                    "chmod o-rwx",
-                ] {
+                for part in [&format!("{mode:04o}"), &path.display().to_string(), "chmod o-rwx"] {
                     assert!(error.contains(part), "{error}");
                 }
             }
@@ -147,19 +120,10 @@ fn kubelets_layout_of_a_secret_is_judged_by_the_file_behind_the_links() {
 #[test]
 fn what_is_no_key_file_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(matches!(
-        PrivateKey::load(dir.path()),
-        Err(KeyError::NotAFile)
-    ));
-    assert!(matches!(
-        PrivateKey::load(&dir.path().join("none")),
-        Err(KeyError::Unreadable(_))
-    ));
+    assert!(matches!(PrivateKey::load(dir.path()), Err(KeyError::NotAFile)));
+    assert!(matches!(PrivateKey::load(&dir.path().join("none")), Err(KeyError::Unreadable(_))));
     let path = dir.path().join("id");
-    for (content, expected) in [
-        (vec![0xff; 10], "not text"),
-        (vec![b'x'; 70_000], "too long"),
-    ] {
+    for (content, expected) in [(vec![0xff; 10], "not text"), (vec![b'x'; 70_000], "too long")] {
         fs::write(&path, content).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         let error = PrivateKey::load(&path).unwrap_err().to_string();

@@ -17,11 +17,7 @@ pub(in super::super) struct Needs {
 pub(in super::super) const THRUSSH: Needs = Needs {
     kex: &["mlkem768x25519-sha256", "curve25519-sha256@libssh.org"],
     host_key: &["rsa-sha2-256", "ssh-ed25519"],
-    ciphers: &[
-        "chacha20-poly1305@openssh.com",
-        "aes256-gcm@openssh.com",
-        "aes256-ctr",
-    ],
+    ciphers: &["chacha20-poly1305@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr"],
     macs: &["hmac-sha2-256"],
     mac_always: true,
 };
@@ -57,11 +53,8 @@ pub(in super::super) const RUSSH: Needs = Needs {
 };
 
 /// Ciphers that need no MAC.
-const AUTHENTICATED: &[&str] = &[
-    "aes256-gcm@openssh.com",
-    "aes128-gcm@openssh.com",
-    "chacha20-poly1305@openssh.com",
-];
+const AUTHENTICATED: &[&str] =
+    &["aes256-gcm@openssh.com", "aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com"];
 
 /// One kind of algorithm of which nothing is shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,10 +90,8 @@ pub(in super::super) fn choose(offer: &Offer) -> Choice {
 fn missing(offer: &Offer, needs: &Needs) -> Vec<Missing> {
     let share = |offered: &[String], ours: &[&str]| ours.iter().any(|n| has(offered, n));
     // Every transport prefers ciphers that authenticate, so a shared one is the one in use.
-    let authenticated = needs
-        .ciphers
-        .iter()
-        .any(|n| AUTHENTICATED.contains(n) && has(&offer.ciphers, n));
+    let authenticated =
+        needs.ciphers.iter().any(|n| AUTHENTICATED.contains(n) && has(&offer.ciphers, n));
     let needs_mac = needs.mac_always || !authenticated;
     [
         (Missing::Kex, !share(&offer.kex, needs.kex)),
@@ -140,11 +131,7 @@ impl Needs {
                  the new key",
             );
         }
-        format!(
-            "{offer}; we need {}; what helps: {}",
-            needs.join(" and "),
-            helps.join("; ")
-        )
+        format!("{offer}; we need {}; what helps: {}", needs.join(" and "), helps.join("; "))
     }
 
     fn describe(&self, kind: Missing) -> String {
@@ -182,22 +169,10 @@ mod test {
         let gcm = "aes256-gcm@openssh.com";
         let table = [
             (First, libssh, rsa, gcm, "hmac-sha2-256"),
-            (
-                First,
-                "mlkem768x25519-sha256",
-                "ssh-ed25519",
-                "aes256-ctr",
-                "hmac-sha2-256",
-            ),
+            (First, "mlkem768x25519-sha256", "ssh-ed25519", "aes256-ctr", "hmac-sha2-256"),
             (Second, rfc, rsa, gcm, "hmac-sha2-256"),
             (Second, gex, rsa, "aes128-ctr", "hmac-sha1"),
-            (
-                Second,
-                "diffie-hellman-group14-sha1",
-                rsa,
-                "aes256-ctr",
-                "hmac-sha1,hmac-md5",
-            ),
+            (Second, "diffie-hellman-group14-sha1", rsa, "aes256-ctr", "hmac-sha1,hmac-md5"),
             (Second, libssh, rsa, "aes256-ctr", "hmac-sha1"),
             // An authenticating cipher needs no MAC, but the first transport wants one.
             (Second, libssh, rsa, gcm, "hmac-md5"),
@@ -206,13 +181,7 @@ mod test {
             (Neither, libssh, rsa, "aes256-ctr", "hmac-md5"),
             (Neither, libssh, "ssh-rsa", gcm, "hmac-sha2-256"),
             (Neither, libssh, "ecdsa-sha2-nistp256", gcm, "hmac-sha2-256"),
-            (
-                Neither,
-                "diffie-hellman-group1-sha1",
-                rsa,
-                gcm,
-                "hmac-sha2-256",
-            ),
+            (Neither, "diffie-hellman-group1-sha1", rsa, gcm, "hmac-sha2-256"),
             (Neither, libssh, rsa, "3des-cbc,aes256-cbc", "hmac-sha2-256"),
             (Neither, "", "", "", ""),
         ];
@@ -224,18 +193,9 @@ mod test {
 
     #[test]
     fn the_advice_names_the_offer_the_need_and_the_command() {
-        let weak = offer(
-            "curve25519-sha256@libssh.org",
-            "rsa-sha2-256",
-            "aes256-ctr",
-            "hmac-sha1",
-        );
+        let weak = offer("curve25519-sha256@libssh.org", "rsa-sha2-256", "aes256-ctr", "hmac-sha1");
         let advice = THRUSSH.advice(&weak);
-        for part in [
-            "MACs hmac-sha1",
-            "we need MAC hmac-sha2-256",
-            "strong-crypto=yes",
-        ] {
+        for part in ["MACs hmac-sha1", "we need MAC hmac-sha2-256", "strong-crypto=yes"] {
             assert!(advice.contains(part), "{advice}");
         }
         assert!(!advice.contains("host-key-type"), "{advice}");

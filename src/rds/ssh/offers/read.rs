@@ -29,19 +29,14 @@ const IGNORABLE: [u8; 2] = [2, 4];
 pub(in super::super) async fn read_offer(address: &str) -> Result<Offer, ConnectError> {
     let (reader, writer) = split(dial(address).await?);
     let mut stream = join(BufReader::new(reader), writer);
-    exchange(&mut stream)
-        .await
-        .map_err(|reason| ConnectError::Handshake {
-            address: address.to_owned(),
-            reason: format!("no list of algorithms can be read: {reason}"),
-        })
+    exchange(&mut stream).await.map_err(|reason| ConnectError::Handshake {
+        address: address.to_owned(),
+        reason: format!("no list of algorithms can be read: {reason}"),
+    })
 }
 
 async fn exchange<S: AsyncBufRead + AsyncWrite + Unpin>(stream: &mut S) -> Result<Offer, String> {
-    stream
-        .write_all(OUR_BANNER)
-        .await
-        .map_err(|e| e.to_string())?;
+    stream.write_all(OUR_BANNER).await.map_err(|e| e.to_string())?;
     let banner = read_version(stream).await?;
     for _ in 0..=PACKETS_BEFORE_OFFER {
         let payload = read_packet(stream).await?;
@@ -61,17 +56,12 @@ async fn read_version<S: AsyncBufRead + Unpin>(stream: &mut S) -> Result<String,
     for _ in 0..=LINES_BEFORE_VERSION {
         let mut line = Vec::new();
         let mut bounded = (&mut *stream).take(LONGEST_LINE);
-        bounded
-            .read_until(b'\n', &mut line)
-            .await
-            .map_err(|e| e.to_string())?;
+        bounded.read_until(b'\n', &mut line).await.map_err(|e| e.to_string())?;
         if !line.ends_with(b"\n") {
             return Err("the line of the version is cut off or too long".to_owned());
         }
         if line.starts_with(b"SSH-") {
-            return Ok(String::from_utf8_lossy(line.trim_ascii_end())
-                .escape_debug()
-                .to_string());
+            return Ok(String::from_utf8_lossy(line.trim_ascii_end()).escape_debug().to_string());
         }
     }
     Err("lines without end before the version".to_owned())
@@ -84,15 +74,9 @@ async fn read_packet<S: AsyncBufRead + Unpin>(stream: &mut S) -> Result<Vec<u8>,
         return Err(format!("a packet of {length} bytes"));
     }
     let mut packet = vec![0; length as usize];
-    stream
-        .read_exact(&mut packet)
-        .await
-        .map_err(|e| e.to_string())?;
+    stream.read_exact(&mut packet).await.map_err(|e| e.to_string())?;
     let padding = usize::from(packet.remove(0));
-    let end = packet
-        .len()
-        .checked_sub(padding)
-        .ok_or("more padding than packet")?;
+    let end = packet.len().checked_sub(padding).ok_or("more padding than packet")?;
     packet.truncate(end);
     Ok(packet)
 }
@@ -133,20 +117,11 @@ mod test {
     fn a_peer_that_does_not_speak_ssh_is_refused_after_a_bounded_amount() {
         let endless_packets = [b"SSH-2.0-x\n".to_vec(), packet(&[2]).repeat(100)].concat();
         let table = [
-            (
-                b"HTTP/1.1 400 Bad Request\r\n".repeat(100),
-                "lines without end",
-            ),
+            (b"HTTP/1.1 400 Bad Request\r\n".repeat(100), "lines without end"),
             (vec![b'x'; 100_000], "too long"),
-            (
-                b"SSH-2.0-x\r\n\xff\xff\xff\xff".to_vec(),
-                "4294967295 bytes",
-            ),
+            (b"SSH-2.0-x\r\n\xff\xff\xff\xff".to_vec(), "4294967295 bytes"),
             (b"SSH-2.0-x\r\n\0\0\0\x02\xff\x14".to_vec(), "padding"),
-            (
-                [b"SSH-2.0-x\n".to_vec(), packet(&[1, 0])].concat(),
-                "no list",
-            ),
+            ([b"SSH-2.0-x\n".to_vec(), packet(&[1, 0])].concat(), "no list"),
             (endless_packets, "packets without end"),
             (b"SSH-2.0-x\r\n".to_vec(), "eof"),
         ];
