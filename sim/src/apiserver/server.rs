@@ -9,7 +9,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::ApiServer;
 
@@ -26,19 +26,25 @@ pub struct Listening {
     pub address: SocketAddr,
     /// The same as a URL for a client's configuration.
     pub url: String,
-    task: AbortHandle,
+    task: JoinHandle<()>,
 }
 
 impl Listening {
     pub(super) async fn start(server: ApiServer, address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let task = tokio::spawn(accept(server, listener)).abort_handle();
+        let task = tokio::spawn(accept(server, listener));
         Ok(Self {
             address,
             url: format!("http://{address}"),
             task,
         })
+    }
+    /// Closes the socket, cuts every connection, and waits until the address is free again.
+    pub async fn stop(mut self) {
+        self.task.abort();
+        // The error says that it was aborted.
+        let _ = (&mut self.task).await;
     }
 }
 
