@@ -1,5 +1,7 @@
 //! The double through the eyes of kube's own client: what a driver written against kube sees.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,8 +12,9 @@ use kube::api::{
     Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions, WatchEvent,
     WatchParams,
 };
+use kube::runtime::events;
 use kube::runtime::watcher::{self, watcher};
-use kube::{Client, Config, ResourceExt};
+use kube::{Client, Config, Resource, ResourceExt};
 use rds_sim::apiserver::{ApiServer, Fault, Listening, On, Options, Verb, world};
 use serde_json::json;
 
@@ -468,6 +471,30 @@ async fn events_and_configmaps_live_in_namespaces() {
         let about = ListParams::default().fields(&format!("involvedObject.name=a,{selector}"));
         assert_eq!(events.list(&about).await.unwrap().items.len(), found);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn kubes_own_recorder_finds_its_event_again() {
+    let api = ApiServer::new();
+    seed_node(&api, "a");
+    let node: Node = serde_json::from_value(api.get("nodes", "a").unwrap()).unwrap();
+    let recorder = events::Recorder::new(in_memory(&api), DRIVER.into());
+    let event = events::Event {
+        type_: events::EventType::Warning,
+        reason: "Fenced".into(),
+        note: None,
+        action: "Fence".into(),
+        secondary: None,
+    };
+    for _ in 0..3 {
+        recorder
+            .publish(&event, &node.object_ref(&()))
+            .await
+            .unwrap();
+    }
+    let written = api.list("events.events.k8s.io");
+    assert_eq!(written.len(), 1);
+    assert_eq!(written[0]["series"]["count"], 3);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,7 @@
 //! The attacher double against a sidecar that a story could have written.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use super::ApiServer;
 use super::clock::rfc3339;
@@ -45,7 +45,7 @@ pub trait Sidecar: Send + Sync + 'static {
 /// A running attacher; dropping it stops it, calls in flight included.
 #[derive(Debug)]
 pub struct Attacher {
-    task: AbortHandle,
+    _task: JoinSet<()>,
 }
 
 impl Attacher {
@@ -53,7 +53,7 @@ impl Attacher {
     ///
     /// # Errors
     ///
-    /// None today; the store could refuse to be followed.
+    /// What following the store says; nothing today.
     pub fn start(
         server: &ApiServer,
         driver: &str,
@@ -66,7 +66,8 @@ impl Attacher {
             finalizer: attacher_finalizer(driver),
             sidecar,
         };
-        let task = tokio::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             let mut running = JoinSet::new();
             let mut busy = BTreeSet::new();
             loop {
@@ -87,15 +88,7 @@ impl Attacher {
                 }
             }
         });
-        Ok(Self {
-            task: task.abort_handle(),
-        })
-    }
-}
-
-impl Drop for Attacher {
-    fn drop(&mut self) {
-        self.task.abort();
+        Ok(Self { _task: task })
     }
 }
 
@@ -105,11 +98,6 @@ struct Worker {
     driver: String,
     finalizer: String,
     sidecar: Arc<dyn Sidecar>,
-}
-
-enum Work {
-    Publish,
-    Unpublish,
 }
 
 impl Worker {
@@ -126,31 +114,29 @@ impl Worker {
         });
     }
 
-    fn due(&self, name: &str) -> Option<(Work, Value)> {
+    /// The attachment when it has work due, and whether that is its unpublishing.
+    fn due(&self, name: &str) -> Option<(bool, Value)> {
         let attachment = self.server.get(RESOURCE, name)?;
         if attachment["spec"]["attacher"] != self.driver.as_str() {
             return None;
         }
         let deleted = !attachment["metadata"]["deletionTimestamp"].is_null();
         let ours = finalizers(&attachment).contains(&self.finalizer.as_str());
-        match (deleted, ours) {
-            (true, true) => Some((Work::Unpublish, attachment)),
-            (false, _) if attachment["status"]["attached"] != true => {
-                Some((Work::Publish, attachment))
-            }
-            _ => None,
-        }
+        let due = match deleted {
+            true => ours,
+            false => attachment["status"]["attached"] != true,
+        };
+        due.then_some((deleted, attachment))
     }
 
     /// One attachment until nothing is due. A deletion does not interrupt a publish; what is due is
     /// judged again after every call.
     async fn work(&self, name: &str) {
         let mut pause = RETRY_FIRST;
-        while let Some((work, attachment)) = self.due(name) {
-            let deleted = matches!(work, Work::Unpublish);
-            let done = match work {
-                Work::Publish => self.publish(name, &attachment).await,
-                Work::Unpublish => self.unpublish(name, &attachment).await,
+        while let Some((deleted, attachment)) = self.due(name) {
+            let done = match deleted {
+                true => self.unpublish(name, &attachment).await,
+                false => self.publish(name, &attachment).await,
             };
             if !done {
                 self.pause(name, pause, deleted).await;

@@ -130,7 +130,8 @@ impl Faults {
         self.add(on, fault, None)
     }
 
-    /// Lets a fault happen to the next calls that fit, so many of them.
+    /// Lets a fault happen to the next calls that fit, so many of them. Open watches do not count
+    /// as calls and are not touched; a hang is not used up, it stands until it is lifted.
     pub fn next(&self, calls: u32, on: On, fault: Fault) -> FaultId {
         self.add(on, fault, Some(calls))
     }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -22,6 +23,9 @@ use super::watching::Watching;
 
 /// The largest body that is read, as on a real server.
 const LARGEST_BODY: usize = 3 * 1024 * 1024;
+
+/// How long a body may take to come in.
+const BODY_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The body of an answer.
 pub type Body = UnsyncBoxBody<Bytes, BrokenConnection>;
@@ -76,17 +80,9 @@ where
         Ok(call) => call,
         Err(failure) => return Ok(refusal(&failure)),
     };
-    let body = match Limited::new(body, LARGEST_BODY).collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(_) => {
-            let message = format!("the body is broken or longer than {LARGEST_BODY} bytes");
-            let code = StatusCode::PAYLOAD_TOO_LARGE;
-            return Ok(refusal(&Failure::new(
-                code,
-                "RequestEntityTooLarge",
-                message,
-            )));
-        }
+    let body = match read(body).await {
+        Ok(body) => body,
+        Err(failure) => return Ok(refusal(&failure)),
     };
     let sent: Value = serde_json::from_slice(&body).unwrap_or_default();
     let noted = server.journal().came(&call, &sent);
@@ -104,6 +100,29 @@ where
     let response = reply.unwrap_or_else(|failure| refusal(&failure));
     server.journal().answered(noted, response.status().as_u16());
     Ok(response)
+}
+
+async fn read<B>(body: B) -> Result<Bytes, Failure>
+where
+    B: hyper::body::Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match tokio::time::timeout(BODY_DEADLINE, Limited::new(body, LARGEST_BODY).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(_)) => {
+            let message = format!("the body is broken or longer than {LARGEST_BODY} bytes");
+            let code = StatusCode::PAYLOAD_TOO_LARGE;
+            Err(Failure::new(code, "RequestEntityTooLarge", message))
+        }
+        Err(_) => {
+            let message = "the body did not come in time";
+            Err(Failure::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "Timeout",
+                message,
+            ))
+        }
+    }
 }
 
 /// Takes a call through the faults: whether its answer is to be lost, and a refusal if there is one.

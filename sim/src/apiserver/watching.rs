@@ -103,7 +103,7 @@ impl Watching {
                 return Some(Ok(line));
             }
             match self.end {
-                Some(End::Clean) if !silent => return None,
+                Some(End::Clean) => return None,
                 Some(End::Broken) => {
                     self.end = Some(End::Clean);
                     return Some(Err(BrokenConnection));

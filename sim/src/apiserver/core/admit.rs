@@ -36,6 +36,16 @@ pub(super) fn shape(resource: &Resource, mut body: Value) -> Result<Value, Failu
             return Err(Failure::bad_request(message));
         }
     }
+    for field in ["spec", "status"] {
+        if object
+            .get(field)
+            .is_some_and(|value| !value.is_null() && !value.is_object())
+        {
+            return Err(Failure::bad_request(format!(
+                "{field} is not a JSON object"
+            )));
+        }
+    }
     let metadata = object.entry("metadata").or_insert_with(|| json!({}));
     let Some(metadata) = metadata.as_object_mut() else {
         return Err(Failure::bad_request("metadata is not a JSON object"));

@@ -169,3 +169,78 @@ impl Entry {
         })
     }
 }
+
+#[cfg(test)]
+mod test {
+    use std::time::UNIX_EPOCH;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::apiserver::core::{Core, DeleteOptions, Page, Part, Patch, Scope, Target};
+    use crate::apiserver::kinds::by_name;
+
+    /// Creates, relabels or deletes one of four nodes; what is refused changes nothing.
+    fn act(core: &mut Core, (what, which): (u8, u8)) {
+        let resource = by_name("nodes").unwrap();
+        let name = format!("n{which}");
+        let at = Target {
+            resource,
+            namespace: String::new(),
+            name: name.clone(),
+            part: Part::Main,
+        };
+        let label = json!({"metadata": {"labels": {"x": what.to_string()}}});
+        let _ = match what {
+            0 => core.create(
+                resource,
+                "",
+                json!({"metadata": {"name": name}}),
+                UNIX_EPOCH,
+            ),
+            1..=3 => core.patch(&at, &Patch::Merge(label)),
+            _ => core.delete(&at, &DeleteOptions::default(), UNIX_EPOCH),
+        };
+    }
+
+    fn by_object_name(items: &[Value]) -> BTreeMap<String, Value> {
+        items
+            .iter()
+            .map(|o| (o["metadata"]["name"].to_string(), o.clone()))
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn every_moment_can_be_listed_again_and_followed_from(
+            acts in prop::collection::vec((0u8..6, 0u8..4), 1..60),
+            labels in prop::sample::select(vec!["", "x", "x=1", "x!=2"]),
+        ) {
+            let mut core = Core::new(1, 1000, UNIX_EPOCH);
+            let resource = by_name("nodes").unwrap();
+            let selector = Selector::parse(resource, labels, "").unwrap();
+            let scope = Scope { resource, namespace: None, selector };
+            let mut moments = Vec::new();
+            for step in acts {
+                moments.push(core.list(&scope, &Page::default()).unwrap());
+                act(&mut core, step);
+            }
+            let end = by_object_name(&core.list(&scope, &Page::default()).unwrap().items);
+            for moment in moments {
+                let page = Page { revision: Some(moment.revision), ..Page::default() };
+                prop_assert_eq!(&core.list(&scope, &page).unwrap(), &moment);
+                let mut followed = by_object_name(&moment.items);
+                for change in core.changes_since(moment.revision, &scope).unwrap() {
+                    let name = change.object["metadata"]["name"].to_string();
+                    let known = match change.kind {
+                        ChangeKind::Deleted => followed.remove(&name),
+                        _ => followed.insert(name, change.object),
+                    };
+                    prop_assert_eq!(known.is_none(), change.kind == ChangeKind::Added);
+                }
+                prop_assert_eq!(&followed, &end);
+            }
+        }
+    }
+}

@@ -125,6 +125,11 @@ fn bad_creates_are_refused() {
         ("nodes", json!({"metadata": 3}), 400),
         (
             "nodes",
+            json!({"metadata": {"name": "b"}, "status": "x"}),
+            400,
+        ),
+        (
+            "nodes",
             json!({"kind": "Pod", "metadata": {"name": "b"}}),
             400,
         ),
