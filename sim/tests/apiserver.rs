@@ -17,6 +17,7 @@ use kube::runtime::watcher::{self, watcher};
 use kube::{Client, Config, Resource, ResourceExt};
 use rds_sim::apiserver::{ApiServer, Fault, Listening, On, Options, Verb, world};
 use serde_json::json;
+use tokio::io::AsyncReadExt;
 
 const DRIVER: &str = "rds.csi.example.com";
 
@@ -97,9 +98,13 @@ async fn a_watcher_follows_and_relists(api: &ApiServer, client: Client) {
     assert_eq!(said(&mut stream).await, "done");
     seed_node(api, "d");
     assert_eq!(said(&mut stream).await, "apply d");
+    let opened = api.count(Verb::Watch, "nodes");
     api.close_watches();
     seed_node(api, "e");
     assert_eq!(said(&mut stream).await, "apply e");
+    seed_node(api, "f");
+    assert_eq!(said(&mut stream).await, "apply f");
+    assert_eq!(api.count(Verb::Watch, "nodes"), opened + 1);
     assert_eq!(
         api.count(Verb::List, "nodes"),
         2,
@@ -234,6 +239,47 @@ async fn lists_come_in_pages_and_selected() {
     assert_eq!(names(second), ["p3"]);
     let on_n1 = ListParams::default().fields("spec.nodeName=n1");
     assert_eq!(names(pods.list(&on_n1).await.unwrap()), ["p1", "p3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_items_of_a_list_leave_their_kind_to_the_list() {
+    let api = ApiServer::new();
+    seed_node(&api, "a");
+    let request = http::Request::get("/api/v1/nodes").body(vec![]).unwrap();
+    let list: serde_json::Value = in_memory(&api).request(request).await.unwrap();
+    assert_eq!(
+        (&list["kind"], &list["apiVersion"]),
+        (&json!("NodeList"), &json!("v1"))
+    );
+    assert_eq!(list["items"][0]["metadata"]["name"], "a");
+    assert!(list["items"][0]["kind"].is_null() && list["items"][0]["apiVersion"].is_null());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_sees_everything_and_begins_again_when_history_is_lost() {
+    let api = ApiServer::new();
+    seed_node(&api, "a");
+    let mut changes = api.subscribe("nodes").unwrap();
+    assert!(api.subscribe("deployments").is_err());
+    let mut next = async || {
+        let change = changes.next().await.unwrap();
+        format!(
+            "{} {}",
+            change.kind.as_str(),
+            change.object["metadata"]["name"]
+        )
+    };
+    assert_eq!(next().await, "ADDED \"a\"");
+    api.modify("nodes", "a", |node| world::set_ready(node, "Unknown"))
+        .unwrap();
+    api.delete("nodes", "a").unwrap();
+    assert_eq!(next().await, "MODIFIED \"a\"");
+    assert_eq!(next().await, "DELETED \"a\"");
+    seed_node(&api, "b");
+    api.expire_history();
+    assert_eq!(next().await, "ADDED \"b\"");
+    seed_node(&api, "c");
+    assert_eq!(next().await, "ADDED \"c\"");
 }
 
 #[tokio::test(start_paused = true)]
@@ -384,6 +430,15 @@ async fn on_a_socket_a_refusing_server_breaks_connections_and_a_dropped_one_is_g
     soon(nodes.list(&all)).await.unwrap();
     let refuse = api.faults().unreachable(Fault::Refuse);
     assert!(soon(nodes.list(&all)).await.is_err());
+    let mut silent = tokio::net::TcpStream::connect(listening.address)
+        .await
+        .unwrap();
+    let mut nothing = [0];
+    assert_eq!(
+        soon(silent.read(&mut nothing)).await.unwrap(),
+        0,
+        "closed without being asked"
+    );
     api.faults().lift(refuse);
     soon(nodes.list(&all)).await.unwrap();
     let address = listening.address;

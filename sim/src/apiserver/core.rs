@@ -1,7 +1,7 @@
 //! The store: objects, one growing resourceVersion, a bounded history. Pure and synchronous; the
 //! time comes in with each call that needs it, randomness from a seed.
 //!
-//! What it knows of Kubernetes' rules is in [`kinds`](super::kinds) and in `core/admit.rs`. It does
+//! What it knows of Kubernetes' rules is in [`kinds`] and in `core/admit.rs`. It does
 //! not default or validate specs, and it runs no controllers: deleting a namespace leaves what is in
 //! it, and a PersistentVolume is bound only by whoever writes that it is.
 
