@@ -34,7 +34,7 @@ async fn on_a_socket(api: &ApiServer) -> (Listening, Client) {
     (listening, client)
 }
 
-/// Real sockets need real time; nothing here may take longer.
+/// A deadline, so that what does not come fails a test instead of holding it.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), what)
         .await
@@ -262,7 +262,7 @@ async fn a_subscription_sees_everything_and_begins_again_when_history_is_lost() 
     let mut changes = api.subscribe("nodes").unwrap();
     assert!(api.subscribe("deployments").is_err());
     let mut next = async || {
-        let change = changes.next().await.unwrap();
+        let change = soon(changes.next()).await.unwrap();
         format!(
             "{} {}",
             change.kind.as_str(),
