@@ -39,7 +39,7 @@ use crate::config::Config;
 use crate::grpc::controller::Controller;
 use crate::grpc::identity::Identity;
 use crate::grpc::log::RequestLog;
-use crate::grpc::request::places::Places;
+use crate::grpc::request::Places;
 use crate::grpc::runs::Runs;
 use crate::grpc::socket::Socket;
 use crate::grpc::{self, Services};
@@ -64,6 +64,8 @@ pub struct Parts {
     pub http: TcpListener,
     /// Where CSI is served.
     pub socket: Socket,
+    /// The reason why the newest configuration was refused.
+    pub rejected: watch::Receiver<Option<String>>,
     /// All measurements.
     pub metrics: Metrics,
     /// The root logger.
@@ -163,9 +165,9 @@ impl App {
             let address = parts.http.local_addr().map_err(|e| StartError(e.to_string()))?;
             info!(log, "serving metrics and health"; "address" => %address);
             let health: Arc<dyn crate::http::Health> = health.clone();
-            tokio::spawn(
-                async move { crate::http::serve(parts.http, metrics, health, &log, stop).await },
-            )
+            tokio::spawn(async move {
+                crate::http::serve(parts.http, metrics, health, &log, stop).await
+            })
         };
         let grpc_stop = CancellationToken::new();
         let services = Services {
@@ -202,11 +204,10 @@ impl App {
         info!(log, "starting connections"; "boxes" => boxes.backends.len());
         begin.cancel();
         announce::links(&boxes.links, &cluster, &watches_stop, &watches);
+        tokio::spawn(announce::rejections(parts.rejected, cluster.clone()));
 
-        let mut actors = vec![
-            ("node watcher", node_watcher.shutdown),
-            ("reconciler", reconciler.shutdown),
-        ];
+        let mut actors =
+            vec![("node watcher", node_watcher.shutdown), ("reconciler", reconciler.shutdown)];
         let mut alive = vec![
             ("probe", probe.alive),
             ("node_watcher", node_watcher.alive),

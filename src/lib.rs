@@ -6,6 +6,7 @@ pub mod attachment;
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod controller;
 pub mod grpc;
 pub mod http;
 pub mod logging;

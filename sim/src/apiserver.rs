@@ -98,9 +98,7 @@ struct Inner {
 
 impl std::fmt::Debug for ApiServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ApiServer")
-            .field("revision", &self.core().revision())
-            .finish()
+        f.debug_struct("ApiServer").field("revision", &self.core().revision()).finish()
     }
 }
 
@@ -128,9 +126,7 @@ impl ApiServer {
             epoch: AtomicU64::new(0),
             options,
         };
-        Self {
-            inner: Arc::new(inner),
-        }
+        Self { inner: Arc::new(inner) }
     }
 
     /// What can be made to go wrong.
@@ -200,12 +196,8 @@ impl ApiServer {
     pub fn delete(&self, resource: &str, name: &str) -> Result<(), Failure> {
         let target = target(resource, name)?;
         let now = self.now();
-        let options = DeleteOptions {
-            grace_period_seconds: Some(0),
-            ..DeleteOptions::default()
-        };
-        self.change(|core| core.delete(&target, &options, now))
-            .map(drop)
+        let options = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+        self.change(|core| core.delete(&target, &options, now)).map(drop)
     }
 
     /// One object, by its resource (`nodes`, or `events.events.k8s.io`) and its name
@@ -220,15 +212,8 @@ impl ApiServer {
         let Some(resource) = kinds::by_name(resource) else {
             return Vec::new();
         };
-        let scope = Scope {
-            resource,
-            namespace: None,
-            selector: Selector::default(),
-        };
-        self.core()
-            .list(&scope, &Page::default())
-            .map(|listed| listed.items)
-            .unwrap_or_default()
+        let scope = Scope { resource, namespace: None, selector: Selector::default() };
+        self.core().list(&scope, &Page::default()).map(|listed| listed.items).unwrap_or_default()
     }
 
     /// Follows the objects of a resource: first those of now, then every change.
@@ -261,8 +246,7 @@ impl ApiServer {
     ///
     /// 400 for an unknown resource.
     pub async fn wait_gone(&self, resource: &str, name: &str) -> Result<(), Failure> {
-        self.wait_until(resource, name, |object| object.is_none().then_some(()))
-            .await
+        self.wait_until(resource, name, |object| object.is_none().then_some(())).await
     }
 
     async fn wait_until<T>(
@@ -311,11 +295,7 @@ impl ApiServer {
     /// How many requests of one verb came in for one resource.
     pub fn count(&self, verb: Verb, resource: &str) -> u64 {
         let name = kinds::by_name(resource).map_or_else(|| resource.to_owned(), |r| r.qualified());
-        self.journal()
-            .counts()
-            .get(&(verb, name))
-            .copied()
-            .unwrap_or_default()
+        self.journal().counts().get(&(verb, name)).copied().unwrap_or_default()
     }
 
     /// The newest 10,000 attempts of clients to write, oldest first.
@@ -333,17 +313,11 @@ impl ApiServer {
     }
 
     fn core(&self) -> MutexGuard<'_, Core> {
-        self.inner
-            .core
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn journal(&self) -> MutexGuard<'_, Journal> {
-        self.inner
-            .journal
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change<T>(&self, f: impl FnOnce(&mut Core) -> Result<T, Failure>) -> Result<T, Failure> {

@@ -26,19 +26,14 @@ fn in_memory(api: &ApiServer) -> Client {
 }
 
 async fn on_a_socket(api: &ApiServer) -> (Listening, Client) {
-    let listening = api
-        .listen(SocketAddr::from(([127, 0, 0, 1], 0)))
-        .await
-        .unwrap();
+    let listening = api.listen(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let client = Client::try_from(Config::new(listening.url.parse().unwrap())).unwrap();
     (listening, client)
 }
 
 /// A deadline, so that what does not come fails a test instead of holding it.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), what)
-        .await
-        .unwrap()
+    tokio::time::timeout(Duration::from_secs(20), what).await.unwrap()
 }
 
 fn refusal(error: kube::Error) -> (u16, String) {
@@ -53,10 +48,7 @@ fn seed_node(api: &ApiServer, name: &str) {
 }
 
 fn names<K: ResourceExt>(objects: impl IntoIterator<Item = K>) -> Vec<String> {
-    objects
-        .into_iter()
-        .map(|object| object.name_any())
-        .collect()
+    objects.into_iter().map(|object| object.name_any()).collect()
 }
 
 type Seen = watcher::Result<watcher::Event<Node>>;
@@ -78,10 +70,7 @@ async fn said(stream: &mut (impl Stream<Item = Seen> + Unpin)) -> String {
 /// The watcher's life: list, watch, changes, and a list again when history was lost.
 async fn a_watcher_follows_and_relists(api: &ApiServer, client: Client) {
     seed_node(api, "a");
-    let mut stream = Box::pin(watcher(
-        Api::<Node>::all(client),
-        watcher::Config::default(),
-    ));
+    let mut stream = Box::pin(watcher(Api::<Node>::all(client), watcher::Config::default()));
     assert_eq!(said(&mut stream).await, "init");
     assert_eq!(said(&mut stream).await, "initial a");
     assert_eq!(said(&mut stream).await, "done");
@@ -105,11 +94,7 @@ async fn a_watcher_follows_and_relists(api: &ApiServer, client: Client) {
     seed_node(api, "f");
     assert_eq!(said(&mut stream).await, "apply f");
     assert_eq!(api.count(Verb::Watch, "nodes"), opened + 1);
-    assert_eq!(
-        api.count(Verb::List, "nodes"),
-        2,
-        "a closed watch is resumed, not listed again"
-    );
+    assert_eq!(api.count(Verb::List, "nodes"), 2, "a closed watch is resumed, not listed again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,23 +114,14 @@ async fn writes_are_guarded(client: Client) {
     let nodes: Api<Node> = Api::all(client);
     let mut node: Node = serde_json::from_value(world::node("a").build()).unwrap();
     let made = nodes.create(&PostParams::default(), &node).await.unwrap();
-    let again = nodes
-        .create(&PostParams::default(), &node)
-        .await
-        .unwrap_err();
+    let again = nodes.create(&PostParams::default(), &node).await.unwrap_err();
     assert_eq!(refusal(again), (409, "AlreadyExists".into()));
 
     let label = Patch::Merge(json!({"metadata": {"labels": {"x": "y"}}}));
-    let patched = nodes
-        .patch("a", &PatchParams::default(), &label)
-        .await
-        .unwrap();
+    let patched = nodes.patch("a", &PatchParams::default(), &label).await.unwrap();
     assert_eq!(patched.labels()["x"], "y");
     node.metadata = made.metadata.clone();
-    let late = nodes
-        .replace("a", &PostParams::default(), &node)
-        .await
-        .unwrap_err();
+    let late = nodes.replace("a", &PostParams::default(), &node).await.unwrap_err();
     assert_eq!(refusal(late), (409, "Conflict".into()));
 
     let exactly = |node: &Node| DeleteParams {
@@ -158,14 +134,8 @@ async fn writes_are_guarded(client: Client) {
     let refused = nodes.delete("a", &exactly(&made)).await.unwrap_err();
     assert_eq!(refusal(refused), (409, "Conflict".into()));
     let deleted = nodes.delete("a", &exactly(&patched)).await.unwrap();
-    assert!(
-        deleted.is_right(),
-        "a node that is gone is answered with a status"
-    );
-    assert_eq!(
-        refusal(nodes.get("a").await.unwrap_err()),
-        (404, "NotFound".into())
-    );
+    assert!(deleted.is_right(), "a node that is gone is answered with a status");
+    assert_eq!(refusal(nodes.get("a").await.unwrap_err()), (404, "NotFound".into()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -191,29 +161,17 @@ async fn json_patches_and_status_patches_work_and_apply_is_refused() {
     ]))
     .unwrap();
     let params = PatchParams::default();
-    nodes
-        .patch("a", &params, &Patch::Json::<()>(operations))
-        .await
-        .unwrap();
-    assert_eq!(
-        api.get("nodes", "a").unwrap()["spec"]["taints"][0]["key"],
-        "k"
-    );
+    nodes.patch("a", &params, &Patch::Json::<()>(operations)).await.unwrap();
+    assert_eq!(api.get("nodes", "a").unwrap()["spec"]["taints"][0]["key"], "k");
 
     let in_use = Patch::Merge(json!({"status": {"volumesInUse": ["v"]}, "spec": {"taints": null}}));
     nodes.patch_status("a", &params, &in_use).await.unwrap();
     let node = api.get("nodes", "a").unwrap();
     assert_eq!(node["status"]["volumesInUse"], json!(["v"]));
-    assert_eq!(
-        node["spec"]["taints"][0]["key"], "k",
-        "the rest is not the status's to change"
-    );
+    assert_eq!(node["spec"]["taints"][0]["key"], "k", "the rest is not the status's to change");
 
     let apply = Patch::Apply(json!({"apiVersion": "v1", "kind": "Node"}));
-    let refused = nodes
-        .patch("a", &PatchParams::apply("test"), &apply)
-        .await
-        .unwrap_err();
+    let refused = nodes.patch("a", &PatchParams::apply("test"), &apply).await.unwrap_err();
     assert_eq!(refusal(refused).0, 415);
 }
 
@@ -225,14 +183,10 @@ async fn lists_come_in_pages_and_selected() {
     }
     let pods: Api<Pod> = Api::all(in_memory(&api));
     let first = pods.list(&ListParams::default().limit(2)).await.unwrap();
-    let (token, version) = (
-        first.metadata.continue_.clone(),
-        first.metadata.resource_version.clone(),
-    );
+    let (token, version) =
+        (first.metadata.continue_.clone(), first.metadata.resource_version.clone());
     assert_eq!(names(first), ["p1", "p2"]);
-    let next = ListParams::default()
-        .limit(2)
-        .continue_token(&token.unwrap());
+    let next = ListParams::default().limit(2).continue_token(&token.unwrap());
     let second = pods.list(&next).await.unwrap();
     assert_eq!(second.metadata.resource_version, version);
     assert_eq!(second.metadata.continue_, None);
@@ -247,10 +201,7 @@ async fn the_items_of_a_list_leave_their_kind_to_the_list() {
     seed_node(&api, "a");
     let request = http::Request::get("/api/v1/nodes").body(vec![]).unwrap();
     let list: serde_json::Value = in_memory(&api).request(request).await.unwrap();
-    assert_eq!(
-        (&list["kind"], &list["apiVersion"]),
-        (&json!("NodeList"), &json!("v1"))
-    );
+    assert_eq!((&list["kind"], &list["apiVersion"]), (&json!("NodeList"), &json!("v1")));
     assert_eq!(list["items"][0]["metadata"]["name"], "a");
     assert!(list["items"][0]["kind"].is_null() && list["items"][0]["apiVersion"].is_null());
 }
@@ -263,15 +214,10 @@ async fn a_subscription_sees_everything_and_begins_again_when_history_is_lost() 
     assert!(api.subscribe("deployments").is_err());
     let mut next = async || {
         let change = soon(changes.next()).await.unwrap();
-        format!(
-            "{} {}",
-            change.kind.as_str(),
-            change.object["metadata"]["name"]
-        )
+        format!("{} {}", change.kind.as_str(), change.object["metadata"]["name"])
     };
     assert_eq!(next().await, "ADDED \"a\"");
-    api.modify("nodes", "a", |node| world::set_ready(node, "Unknown"))
-        .unwrap();
+    api.modify("nodes", "a", |node| world::set_ready(node, "Unknown")).unwrap();
     api.delete("nodes", "a").unwrap();
     assert_eq!(next().await, "MODIFIED \"a\"");
     assert_eq!(next().await, "DELETED \"a\"");
@@ -285,17 +231,11 @@ async fn a_subscription_sees_everything_and_begins_again_when_history_is_lost() 
 #[tokio::test(start_paused = true)]
 async fn a_watch_has_bookmarks_and_ends_after_its_time() {
     let bookmark_every = Duration::from_secs(10);
-    let api = ApiServer::with(Options {
-        bookmark_every,
-        ..Options::default()
-    });
+    let api = ApiServer::with(Options { bookmark_every, ..Options::default() });
     let nodes: Api<Node> = Api::all(in_memory(&api));
     let began = tokio::time::Instant::now();
     let params = WatchParams::default().timeout(25);
-    let stream = nodes
-        .watch(&params, &api.revision().to_string())
-        .await
-        .unwrap();
+    let stream = nodes.watch(&params, &api.revision().to_string()).await.unwrap();
     // A change elsewhere: no event here, but the next bookmark is past it.
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}});
     api.create(map).unwrap();
@@ -304,10 +244,7 @@ async fn a_watch_has_bookmarks_and_ends_after_its_time() {
         WatchEvent::Bookmark(bookmark) => bookmark.metadata.resource_version.clone(),
         other => panic!("not a bookmark: {other:?}"),
     });
-    assert_eq!(
-        versions.collect::<Vec<_>>(),
-        vec![api.revision().to_string(); 3]
-    );
+    assert_eq!(versions.collect::<Vec<_>>(), vec![api.revision().to_string(); 3]);
     assert_eq!(began.elapsed().as_secs(), 25);
 }
 
@@ -336,10 +273,7 @@ async fn an_unreachable_server_refuses_hangs_or_says_so_and_comes_back() {
         api.faults().lift(fault);
     }
     let refused = api.faults().unreachable(Fault::Refuse);
-    assert!(matches!(
-        nodes.list(&all).await.unwrap_err(),
-        kube::Error::Service(_)
-    ));
+    assert!(matches!(nodes.list(&all).await.unwrap_err(), kube::Error::Service(_)));
     api.faults().lift(refused);
     let hang = api.faults().unreachable(Fault::Hang);
     let waiting = tokio::time::timeout(Duration::from_secs(3600), nodes.list(&all));
@@ -362,8 +296,7 @@ async fn a_fault_hits_only_what_it_is_about_and_only_so_often() {
     seed_node(&api, "b");
     let label = Patch::Merge(json!({"metadata": {"labels": {"x": "y"}}}));
     let params = PatchParams::default();
-    api.faults()
-        .next(1, On::writes().resource("nodes").name("a"), Fault::Conflict);
+    api.faults().next(1, On::writes().resource("nodes").name("a"), Fault::Conflict);
     spaces.patch("default", &params, &label).await.unwrap();
     nodes.patch("b", &params, &label).await.unwrap();
     nodes.get("a").await.unwrap();
@@ -372,13 +305,9 @@ async fn a_fault_hits_only_what_it_is_about_and_only_so_often() {
     assert!(api.get("nodes", "a").unwrap()["metadata"]["labels"]["x"].is_null());
     nodes.patch("a", &params, &label).await.unwrap();
 
-    api.faults()
-        .next(1, On::verb(Verb::Delete), Fault::LoseAnswer);
+    api.faults().next(1, On::verb(Verb::Delete), Fault::LoseAnswer);
     assert!(nodes.delete("a", &DeleteParams::default()).await.is_err());
-    assert!(
-        api.get("nodes", "a").is_none(),
-        "it was applied all the same"
-    );
+    assert!(api.get("nodes", "a").is_none(), "it was applied all the same");
     let last = api.writes().pop().unwrap();
     assert_eq!((last.applied, last.code), (true, None));
 }
@@ -387,11 +316,7 @@ async fn a_fault_hits_only_what_it_is_about_and_only_so_often() {
 async fn a_delay_takes_its_time() {
     let api = ApiServer::new();
     let nodes: Api<Node> = Api::all(in_memory(&api));
-    api.faults().next(
-        1,
-        On::verb(Verb::List),
-        Fault::Delay(Duration::from_secs(7)),
-    );
+    api.faults().next(1, On::verb(Verb::List), Fault::Delay(Duration::from_secs(7)));
     let began = tokio::time::Instant::now();
     nodes.list(&ListParams::default()).await.unwrap();
     assert_eq!(began.elapsed().as_secs(), 7);
@@ -430,15 +355,9 @@ async fn on_a_socket_a_refusing_server_breaks_connections_and_a_dropped_one_is_g
     soon(nodes.list(&all)).await.unwrap();
     let refuse = api.faults().unreachable(Fault::Refuse);
     assert!(soon(nodes.list(&all)).await.is_err());
-    let mut silent = tokio::net::TcpStream::connect(listening.address)
-        .await
-        .unwrap();
+    let mut silent = tokio::net::TcpStream::connect(listening.address).await.unwrap();
     let mut nothing = [0];
-    assert_eq!(
-        soon(silent.read(&mut nothing)).await.unwrap(),
-        0,
-        "closed without being asked"
-    );
+    assert_eq!(soon(silent.read(&mut nothing)).await.unwrap(), 0, "closed without being asked");
     api.faults().lift(refuse);
     soon(nodes.list(&all)).await.unwrap();
     let address = listening.address;
@@ -458,20 +377,11 @@ async fn what_clients_do_is_counted_and_what_the_test_does_is_not() {
     assert_eq!(api.count(Verb::Get, "nodes"), 2);
     assert!(api.writes().is_empty());
     let label = Patch::Merge(json!({"metadata": {"labels": {"x": "y"}}}));
-    nodes
-        .patch("a", &PatchParams::default(), &label)
-        .await
-        .unwrap();
-    nodes
-        .patch("missing", &PatchParams::default(), &label)
-        .await
-        .unwrap_err();
+    nodes.patch("a", &PatchParams::default(), &label).await.unwrap();
+    nodes.patch("missing", &PatchParams::default(), &label).await.unwrap_err();
     let writes = api.writes();
     assert_eq!(writes.len(), 2);
-    assert_eq!(
-        (writes[0].verb, writes[0].name.as_str()),
-        (Verb::Patch, "a")
-    );
+    assert_eq!((writes[0].verb, writes[0].name.as_str()), (Verb::Patch, "a"));
     assert_eq!((writes[0].code, writes[0].applied), (Some(200), true));
     assert_eq!(writes[0].body["metadata"]["labels"]["x"], "y");
     assert_eq!((writes[1].code, writes[1].applied), (Some(404), false));
@@ -486,16 +396,8 @@ async fn a_cluster_has_a_version_groups_and_a_name_of_its_own() {
     assert_eq!(client.apiserver_version().await.unwrap().minor, "36");
     let groups = client.list_api_groups().await.unwrap().groups;
     assert!(groups.iter().any(|group| group.name == "storage.k8s.io"));
-    let storage = client
-        .list_api_group_resources("storage.k8s.io/v1")
-        .await
-        .unwrap();
-    assert!(
-        storage
-            .resources
-            .iter()
-            .any(|r| r.name == "volumeattachments/status")
-    );
+    let storage = client.list_api_group_resources("storage.k8s.io/v1").await.unwrap();
+    assert!(storage.resources.iter().any(|r| r.name == "volumeattachments/status"));
     let spaces: Api<Namespace> = Api::all(client);
     assert!(spaces.get("kube-system").await.unwrap().uid().is_some());
 }
@@ -510,10 +412,7 @@ async fn events_and_configmaps_live_in_namespaces() {
     maps.create(&PostParams::default(), &map).await.unwrap();
     assert!(api.get("configmaps", "kube-system/m").is_some());
     let nowhere: Api<ConfigMap> = Api::namespaced(client.clone(), "nowhere");
-    let refused = nowhere
-        .create(&PostParams::default(), &map)
-        .await
-        .unwrap_err();
+    let refused = nowhere.create(&PostParams::default(), &map).await.unwrap_err();
     assert_eq!(refusal(refused).0, 404);
     let events: Api<Event> = Api::default_namespaced(client);
     let event: Event = serde_json::from_value(json!({
@@ -542,10 +441,7 @@ async fn kubes_own_recorder_finds_its_event_again() {
         secondary: None,
     };
     for _ in 0..3 {
-        recorder
-            .publish(&event, &node.object_ref(&()))
-            .await
-            .unwrap();
+        recorder.publish(&event, &node.object_ref(&())).await.unwrap();
     }
     let written = api.list("events.events.k8s.io");
     assert_eq!(written.len(), 1);
@@ -555,20 +451,13 @@ async fn kubes_own_recorder_finds_its_event_again() {
 #[tokio::test(start_paused = true)]
 async fn a_deleted_attachment_stays_until_its_finalizer_is_gone() {
     let api = ApiServer::new();
-    api.create(world::attached("va", DRIVER, "n1", "pv", &[("nqn", "x")]))
-        .unwrap();
+    api.create(world::attached("va", DRIVER, "n1", "pv", &[("nqn", "x")])).unwrap();
     let attachments: Api<VolumeAttachment> = Api::all(in_memory(&api));
-    let answer = attachments
-        .delete("va", &DeleteParams::default())
-        .await
-        .unwrap();
+    let answer = attachments.delete("va", &DeleteParams::default()).await.unwrap();
     let held = answer.left().unwrap();
     assert!(held.metadata.deletion_timestamp.is_some());
     assert!(held.status.unwrap().attached);
     let none = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-    attachments
-        .patch("va", &PatchParams::default(), &none)
-        .await
-        .unwrap();
+    attachments.patch("va", &PatchParams::default(), &none).await.unwrap();
     assert!(api.get("volumeattachments", "va").is_none());
 }

@@ -23,10 +23,7 @@ struct Driver {
 
 impl Driver {
     fn failing(times: u32) -> Arc<Self> {
-        Arc::new(Self {
-            failures: Mutex::new(times),
-            ..Self::default()
-        })
+        Arc::new(Self { failures: Mutex::new(times), ..Self::default() })
     }
 
     fn calls(&self) -> Vec<String> {
@@ -60,32 +57,16 @@ impl Sidecar for Driver {
 #[tokio::test(start_paused = true)]
 async fn an_attachment_is_published_held_and_let_go_after_unpublish() {
     let api = ApiServer::new();
-    api.create(world::attachment("va", DRIVER, "n1", "pv"))
-        .unwrap();
-    api.create(world::attachment(
-        "foreign",
-        "other.example.com",
-        "n1",
-        "pv",
-    ))
-    .unwrap();
+    api.create(world::attachment("va", DRIVER, "n1", "pv")).unwrap();
+    api.create(world::attachment("foreign", "other.example.com", "n1", "pv")).unwrap();
     let driver = Driver::failing(0);
     let _attacher = Attacher::start(&api, DRIVER, driver.clone()).unwrap();
     let attached = |va: &Value| va["status"]["attached"] == true;
-    let va = api
-        .wait_for("volumeattachments", "va", attached)
-        .await
-        .unwrap();
+    let va = api.wait_for("volumeattachments", "va", attached).await.unwrap();
     assert_eq!(va["status"]["attachmentMetadata"]["nqn"], "x");
-    assert_eq!(
-        va["metadata"]["finalizers"][0],
-        world::attacher_finalizer(DRIVER)
-    );
+    assert_eq!(va["metadata"]["finalizers"][0], world::attacher_finalizer(DRIVER));
     api.delete("volumeattachments", "va").unwrap();
-    assert!(
-        api.get("volumeattachments", "va").is_some(),
-        "the finalizer holds it"
-    );
+    assert!(api.get("volumeattachments", "va").is_some(), "the finalizer holds it");
     api.wait_gone("volumeattachments", "va").await.unwrap();
     assert_eq!(driver.calls(), ["publish va", "unpublish va"]);
     assert!(api.writes().is_empty());
@@ -94,16 +75,13 @@ async fn an_attachment_is_published_held_and_let_go_after_unpublish() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_unpublish_is_reported_and_tried_again_later_and_later() {
     let api = ApiServer::new();
-    api.create(world::attached("va", DRIVER, "n1", "pv", &[]))
-        .unwrap();
+    api.create(world::attached("va", DRIVER, "n1", "pv", &[])).unwrap();
     api.delete("volumeattachments", "va").unwrap();
     let driver = Driver::failing(3);
     let began = Instant::now();
     let _attacher = Attacher::start(&api, DRIVER, driver.clone()).unwrap();
     let failed = |va: &Value| va["status"]["detachError"]["message"] == "the box is away";
-    api.wait_for("volumeattachments", "va", failed)
-        .await
-        .unwrap();
+    api.wait_for("volumeattachments", "va", failed).await.unwrap();
     api.wait_gone("volumeattachments", "va").await.unwrap();
     assert_eq!(driver.calls().len(), 4);
     assert_eq!(began.elapsed().as_secs(), 1 + 2 + 4);
@@ -114,18 +92,14 @@ async fn a_deletion_does_not_wait_for_the_next_publish() {
     let api = ApiServer::new();
     let driver = Driver::failing(5);
     let _attacher = Attacher::start(&api, DRIVER, driver.clone()).unwrap();
-    api.create(world::attachment("va", DRIVER, "n1", "pv"))
-        .unwrap();
+    api.create(world::attachment("va", DRIVER, "n1", "pv")).unwrap();
     tokio::time::sleep(Duration::from_millis(15_500)).await;
     assert_eq!(driver.calls().len(), 5, "at 0, 1, 3, 7 and 15 seconds");
     api.delete("volumeattachments", "va").unwrap();
     let began = Instant::now();
     api.wait_gone("volumeattachments", "va").await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(1));
-    assert_eq!(
-        driver.calls().last().map(String::as_str),
-        Some("unpublish va")
-    );
+    assert_eq!(driver.calls().last().map(String::as_str), Some("unpublish va"));
 }
 
 #[tokio::test(start_paused = true)]

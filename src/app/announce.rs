@@ -1,4 +1,4 @@
-//! Events about connections: lost, back, not there at all.
+//! Events about the driver itself: connections lost and back, configurations refused.
 
 use std::sync::Arc;
 
@@ -27,6 +27,15 @@ pub fn links(
                 () = stop.cancelled() => {}
             }
         });
+    }
+}
+
+/// Posts an event for every configuration that is refused, until nobody can refuse any more.
+pub async fn rejections(mut rejected: watch::Receiver<Option<String>>, cluster: Arc<dyn Cluster>) {
+    while rejected.changed().await.is_ok() {
+        let Some(why) = rejected.borrow_and_update().clone() else { continue };
+        let note = format!("the new configuration is refused, the old values stay: {why}");
+        cluster.post(Notice { reason: Reason::ConfigurationRejected, about: About::Driver, note });
     }
 }
 

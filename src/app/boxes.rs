@@ -64,8 +64,7 @@ impl Boxes {
         supervise: impl Fn() -> Supervision,
         begin: CancellationToken,
     ) -> Result<Self, StartError> {
-        let mut boxes =
-            Self { backends: BTreeMap::new(), links: Vec::new(), actors: Vec::new() };
+        let mut boxes = Self { backends: BTreeMap::new(), links: Vec::new(), actors: Vec::new() };
         for (name, backend) in &config.backends {
             let log = parts.log.new(o!("backend" => name.to_string()));
             let connect = (parts.connector)(backend, &log)

@@ -33,7 +33,7 @@ impl Live {
     /// Follows `config` for as long as anybody changes it.
     pub fn follow(mut config: watch::Receiver<Arc<Config>>) -> Self {
         let now = config.borrow_and_update().clone();
-        let (limits_tx, limits) = watch::channel(limits(&now));
+        let (limits_tx, limits_rx) = watch::channel(limits(&now));
         let (reconcile_tx, reconcile) = watch::channel(reconcile_settings(&now));
         let (mut senders, mut connections) = (Vec::new(), BTreeMap::new());
         for (name, backend) in &now.backends {
@@ -54,7 +54,7 @@ impl Live {
                 }
             }
         });
-        Self { limits, reconcile, connections }
+        Self { limits: limits_rx, reconcile, connections }
     }
 
     /// For operations and passes.
@@ -103,7 +103,8 @@ fn connection(config: &BackendConfig) -> ConnectionSettings {
         backoff: Backoff {
             min: config.backoff_min,
             max: config.backoff_max,
-            jitter: config.backoff_jitter,
+            #[expect(clippy::cast_possible_truncation, reason = "a share between 0 and 1")]
+            jitter: config.backoff_jitter as f32,
         },
         lanes: config.lanes,
         queue_max: config.queue_max,

@@ -11,7 +11,7 @@ use crate::actors::supervision::{ActorMetrics, Cause};
 use crate::cluster::Reason;
 use crate::grpc::log::RpcMetrics;
 use crate::metrics::Metrics;
-use crate::metrics::attachment::Operation;
+use crate::metrics::Operation;
 use crate::operations::{Happened, Observer};
 
 /// Translates.

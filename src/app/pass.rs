@@ -28,8 +28,7 @@ impl Pass {
 #[async_trait]
 impl Reconcile for Pass {
     async fn pass(&self, _: Causes) -> Result<reconciler::PassReport, PassError> {
-        let report =
-            self.reconciler.pass().await.map_err(|error| PassError(error.to_string()))?;
+        let report = self.reconciler.pass().await.map_err(|error| PassError(error.to_string()))?;
         let again_in = report.again_in;
         self.reports.send_replace(report);
         Ok(reconciler::PassReport { again_in })

@@ -21,7 +21,9 @@ use slog::{Logger, debug, warn};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
-use self::limit::{Bounds, Key, Limiter, Verdict};
+pub use self::limit::Bounds;
+use self::limit::{Key, Limiter, Verdict};
+pub use self::object::Pod;
 use self::object::{Author, Draft, Place};
 use super::cache::Cache;
 use super::request::Requests;

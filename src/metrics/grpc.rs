@@ -32,7 +32,7 @@ impl GrpcMetrics {
 
     /// A request ended with `code` after `took`. `method` is one of the service's own names, never
     /// text from outside.
-    pub fn request(&self, method: &'static str, code: &'static str, took: Duration) {
+    pub fn request(&self, method: &str, code: &str, took: Duration) {
         self.requests.inc([method, code]);
         self.duration.observe([method], took);
     }

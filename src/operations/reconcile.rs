@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
 
 use self::facts::{Found, Survey};
@@ -34,6 +35,16 @@ const ABREAST: usize = 8;
 /// When to look again after something was done, or could not be done yet.
 const SOON: Duration = Duration::from_secs(2);
 
+/// When to look again at what speaks against acting.
+const HOLD_POLL: Duration = Duration::from_secs(10);
+
+/// A step of a pass.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Close,
+    CarryOut,
+}
+
 /// What a pass saw and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PassReport {
@@ -45,6 +56,12 @@ pub struct PassReport {
     pub blind: Vec<String>,
     /// What went wrong, for people.
     pub failed: Vec<String>,
+}
+
+impl PassReport {
+    fn look_again(&mut self, time: Duration) {
+        self.again_in = self.again_in.into_iter().chain([time]).min();
+    }
 }
 
 /// Runs passes. One at a time: whoever calls sees to that.
@@ -100,21 +117,21 @@ impl Reconciler {
             found.iter().map(|found| (found, self.judge(found, &BTreeMap::new()))).collect();
         self.tell_suspects(&verdicts);
         // Whatever may not be open is closed first, on all volumes, before anything is put back.
-        let closes = |action| matches!(action, Action::Restore | Action::Undo | Action::Close);
-        let open = verdicts.iter().filter(|(_, verdict)| closes(verdict.action));
-        self.each(identity, open, report, |act, found, _| async move { act.close(found).await })
-            .await;
-        let now: Vec<_> = verdicts.iter().filter(|(_, v)| is_direct(v.action)).collect();
-        let waits = verdicts.iter().filter_map(|(_, verdict)| match verdict.action {
-            Action::Wait(time) => Some(time),
-            Action::Hold => Some(self.hold_poll()),
-            _ => None,
-        });
-        report.again_in = waits.chain(report.again_in).min();
-        self.each(identity, now.into_iter(), report, |act, found, verdict| async move {
-            act.carry_out(found, verdict).await
-        })
-        .await;
+        let mut open = Vec::new();
+        let mut direct = Vec::new();
+        for (found, verdict) in &verdicts {
+            match verdict.action {
+                Action::Restore | Action::Undo | Action::Close => open.push((*found, verdict)),
+                Action::Wait(time) => report.look_again(time),
+                Action::Hold => report.look_again(HOLD_POLL),
+                _ => {}
+            }
+            if is_direct(verdict.action) {
+                direct.push((*found, verdict));
+            }
+        }
+        self.each(identity, &open, Step::Close, report).await;
+        self.each(identity, &direct, Step::CarryOut, report).await;
         self.fence_the_quiet(identity, tables, &verdicts, report).await;
         let attached = found.iter().filter(|found| found.is_attached()).count();
         self.operations.observer.happened(Happened::Attached(attached));
@@ -144,12 +161,13 @@ impl Reconciler {
         let io = self.read_io(tables, &everything, &suspects).await;
         let judged: Vec<(&Found, Verdict)> =
             candidates.iter().map(|found| (*found, self.judge(found, &io))).collect();
-        let allowed: Vec<_> =
-            judged.iter().filter(|(found, v)| !self.is_storm(found, v, report)).collect();
-        self.each(identity, allowed.into_iter(), report, |act, found, verdict| async move {
-            act.carry_out(found, verdict).await
-        })
-        .await;
+        let mut allowed = Vec::new();
+        for (found, verdict) in &judged {
+            if !self.is_storm(found, verdict, report) {
+                allowed.push((*found, verdict));
+            }
+        }
+        self.each(identity, &allowed, Step::CarryOut, report).await;
     }
 
     /// Is the fence of this volume held back, because many nodes went at once?
@@ -165,7 +183,7 @@ impl Reconciler {
             return false;
         };
         drop(memory);
-        report.again_in = report.again_in.into_iter().chain([hold]).min();
+        report.look_again(hold);
         *report.done.entry("storm_hold").or_default() += 1;
         self.operations.cluster.post(Notice {
             reason: Reason::RecoveryHeld,
@@ -193,17 +211,19 @@ impl Reconciler {
         nodes: &[&NodeName],
     ) -> BTreeMap<NodeName, Io> {
         let mut io: BTreeMap<NodeName, Io> = BTreeMap::new();
-        let of_node = |found: &&&Found| {
-            found.is_single() && found.holders.iter().any(|holder| nodes.contains(&holder))
-        };
-        let volumes: Vec<&Found> = everything.iter().filter(of_node).copied().collect();
+        let of_node = |found: &Found| found.holders.iter().any(|holder| nodes.contains(&holder));
+        let mut volumes: Vec<&Found> = everything.to_vec();
+        volumes.retain(|found| found.is_single() && of_node(found));
         let mut reads: Vec<Vec<Option<Counters>>> = vec![Vec::new(); volumes.len()];
         for round in 0..3 {
             if round > 0 {
                 let apart = self.operations.limits.borrow().counter_interval;
                 tokio::time::sleep(apart).await;
             }
-            let jobs = volumes.iter().map(|found| counters(tables, &found.id));
+            let mut jobs: Vec<BoxFuture<'_, Option<Counters>>> = Vec::new();
+            for found in &volumes {
+                jobs.push(counters(tables, &found.id).boxed());
+            }
             let row: Vec<_> = futures::stream::iter(jobs).buffered(ABREAST).collect().await;
             reads.iter_mut().zip(row).for_each(|(reads, counters)| reads.push(counters));
         }
@@ -219,30 +239,32 @@ impl Reconciler {
         io
     }
 
-    fn hold_poll(&self) -> Duration {
-        SOON * 5
-    }
-
-    /// Runs `act` for each, some at a time, and counts what became of it.
-    async fn each<'a, I, F, R>(
-        &'a self,
-        identity: &'a Identity,
-        volumes: I,
+    /// Takes a step for each, some at a time, and counts what became of it.
+    async fn each(
+        &self,
+        identity: &Identity,
+        volumes: &[(&Found, &Verdict)],
+        step: Step,
         report: &mut PassReport,
-        act: F,
-    ) where
-        I: Iterator<Item = &'a (&'a Found, Verdict)>,
-        F: Fn(act::Act<'a>, &'a Found, &'a Verdict) -> R,
-        R: Future<Output = Result<act::Done, Error>>,
-    {
-        let jobs = volumes.map(|(found, verdict)| {
-            let job = act(act::Act { operations: &self.operations, identity }, found, verdict);
-            async move { (found.id.clone(), verdict, job.await) }
-        });
+    ) {
+        let act = act::Act { operations: &self.operations, identity };
+        let mut jobs: Vec<BoxFuture<'_, (&Found, &Verdict, Result<act::Done, Error>)>> = Vec::new();
+        for &(found, verdict) in volumes {
+            jobs.push(
+                async move {
+                    let outcome = match step {
+                        Step::Close => act.close(found).await,
+                        Step::CarryOut => act.carry_out(found, verdict).await,
+                    };
+                    (found, verdict, outcome)
+                }
+                .boxed(),
+            );
+        }
         let outcomes: Vec<_> =
             futures::stream::iter(jobs).buffer_unordered(ABREAST).collect().await;
-        for (id, verdict, outcome) in outcomes {
-            self.count(&id, verdict, outcome, report);
+        for (found, verdict, outcome) in outcomes {
+            self.count(&found.id, verdict, outcome, report);
         }
     }
 
@@ -262,13 +284,13 @@ impl Reconciler {
                     "reason" => verdict.reason);
                 self.operations.observer.happened(Happened::Reconciled(word));
                 *report.done.entry(word).or_default() += 1;
-                report.again_in = report.again_in.into_iter().chain([SOON]).min();
+                report.look_again(SOON);
             }
             Err(error) => {
                 slog::warn!(log, "volume not reconciled"; "volume" => %id, "reason" => verdict.reason,
                     "error" => %error);
                 report.failed.push(format!("{id}: {error}"));
-                report.again_in = report.again_in.into_iter().chain([SOON]).min();
+                report.look_again(SOON);
             }
         }
     }

@@ -158,9 +158,7 @@ impl Worker {
         let mut held: Vec<&str> = finalizers(attachment);
         if !held.contains(&self.finalizer.as_str()) {
             held.push(&self.finalizer);
-            self.edit(name, |object| {
-                object["metadata"]["finalizers"] = json!(held)
-            });
+            self.edit(name, |object| object["metadata"]["finalizers"] = json!(held));
         }
         let called = self.sidecar.publish(attachment).await;
         self.edit(name, |object| match &called {
@@ -177,10 +175,8 @@ impl Worker {
         self.edit(name, |object| match &called {
             Ok(()) => {
                 object["status"] = json!({"attached": false});
-                let kept: Vec<&str> = finalizers(object)
-                    .into_iter()
-                    .filter(|f| *f != self.finalizer)
-                    .collect();
+                let kept: Vec<&str> =
+                    finalizers(object).into_iter().filter(|f| *f != self.finalizer).collect();
                 object["metadata"]["finalizers"] = json!(kept);
             }
             Err(why) => object["status"]["detachError"] = self.error(why),

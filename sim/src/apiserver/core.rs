@@ -60,11 +60,7 @@ pub struct Target {
 
 impl Target {
     fn key(&self) -> Key {
-        Key {
-            resource: self.resource,
-            namespace: self.namespace.clone(),
-            name: self.name.clone(),
-        }
+        Key { resource: self.resource, namespace: self.namespace.clone(), name: self.name.clone() }
     }
 }
 
@@ -82,10 +78,7 @@ pub struct Scope {
 impl Scope {
     fn holds(&self, key: &Key) -> bool {
         key.resource == self.resource
-            && self
-                .namespace
-                .as_ref()
-                .is_none_or(|namespace| *namespace == key.namespace)
+            && self.namespace.as_ref().is_none_or(|namespace| *namespace == key.namespace)
     }
 }
 
@@ -179,29 +172,20 @@ impl Core {
         if revision < self.revision {
             self.history.rewind(&mut objects, revision, within)?;
         }
-        let after = page
-            .after
-            .as_ref()
-            .map(|(namespace, name)| (namespace, name));
+        let after = page.after.as_ref().map(|(namespace, name)| (namespace, name));
         let mut selected = objects
             .into_iter()
             .filter(|(key, _)| after.is_none_or(|after| (&key.namespace, &key.name) > after))
             .filter(|(_, object)| scope.selector.matches(object));
-        let (keys, items): (Vec<_>, Vec<_>) = selected
-            .by_ref()
-            .take(page.limit.unwrap_or(usize::MAX))
-            .unzip();
+        let (keys, items): (Vec<_>, Vec<_>) =
+            selected.by_ref().take(page.limit.unwrap_or(usize::MAX)).unzip();
         let left = selected.count();
         let more = keys
             .into_iter()
             .next_back()
             .filter(|_| left > 0)
             .map(|key| ((key.namespace, key.name), left));
-        Ok(Listed {
-            items,
-            revision,
-            more,
-        })
+        Ok(Listed { items, revision, more })
     }
 
     /// What changed after a revision, in order, as seen through a scope.
@@ -210,8 +194,7 @@ impl Core {
     ///
     /// 410 when the history does not reach back that far.
     pub fn changes_since(&self, revision: u64, scope: &Scope) -> Result<Vec<Change>, Failure> {
-        self.history
-            .since(revision, |key| scope.holds(key), &scope.selector)
+        self.history.since(revision, |key| scope.holds(key), &scope.selector)
     }
 
     /// Forgets all history, as a compaction does after one more change elsewhere: every
@@ -232,8 +215,7 @@ impl Core {
             Some(object) => self.objects.insert(key.clone(), object.clone()),
             None => self.objects.remove(&key),
         };
-        self.history
-            .record(self.revision, key, before, stamped.clone());
+        self.history.record(self.revision, key, before, stamped.clone());
         stamped
     }
 
@@ -251,9 +233,7 @@ impl Core {
     fn name_suffix(&mut self) -> String {
         // The alphabet of the real one: no vowels, nothing that looks like something else.
         const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-        (0..5)
-            .map(|_| char::from(ALPHABET[self.random.random_range(0..ALPHABET.len())]))
-            .collect()
+        (0..5).map(|_| char::from(ALPHABET[self.random.random_range(0..ALPHABET.len())])).collect()
     }
 }
 

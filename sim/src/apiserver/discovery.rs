@@ -13,10 +13,7 @@ use super::kinds::{RESOURCES, Resource};
 ///
 /// 404 for any other path.
 pub fn document(path: &str) -> Result<Value, Failure> {
-    let segments: Vec<&str> = path
-        .split('/')
-        .filter(|segment| !segment.is_empty())
-        .collect();
+    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     match segments.as_slice() {
         ["version"] => Ok(version()),
         ["healthz" | "livez" | "readyz", ..] => Ok(json!("ok")),
@@ -25,11 +22,8 @@ pub fn document(path: &str) -> Result<Value, Failure> {
             "serverAddressByClientCIDRs": [],
         })),
         ["apis"] => {
-            let groups: BTreeSet<&str> = RESOURCES
-                .iter()
-                .map(|r| r.group)
-                .filter(|group| !group.is_empty())
-                .collect();
+            let groups: BTreeSet<&str> =
+                RESOURCES.iter().map(|r| r.group).filter(|group| !group.is_empty()).collect();
             let groups: Vec<Value> = groups.into_iter().filter_map(group).collect();
             Ok(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
         }
@@ -49,9 +43,7 @@ fn version() -> Value {
 }
 
 fn group(name: &str) -> Option<Value> {
-    let resource = RESOURCES
-        .iter()
-        .find(|r| !name.is_empty() && r.group == name)?;
+    let resource = RESOURCES.iter().find(|r| !name.is_empty() && r.group == name)?;
     let version = json!({"groupVersion": resource.api_version(), "version": resource.version});
     Some(json!({
         "kind": "APIGroup", "apiVersion": "v1", "name": name, "versions": [version],
@@ -60,10 +52,8 @@ fn group(name: &str) -> Option<Value> {
 }
 
 fn resources(group: &str, version: &str) -> Result<Value, Failure> {
-    let here: Vec<&Resource> = RESOURCES
-        .iter()
-        .filter(|r| r.group == group && r.version == version)
-        .collect();
+    let here: Vec<&Resource> =
+        RESOURCES.iter().filter(|r| r.group == group && r.version == version).collect();
     let Some(first) = here.first() else {
         return Err(Failure::no_such_path());
     };
@@ -75,9 +65,7 @@ fn resources(group: &str, version: &str) -> Result<Value, Failure> {
     };
     let mut entries = Vec::new();
     for resource in &here {
-        let verbs = [
-            "create", "delete", "get", "list", "patch", "update", "watch",
-        ];
+        let verbs = ["create", "delete", "get", "list", "patch", "update", "watch"];
         entries.push(entry(resource.plural.to_owned(), resource, &verbs));
         if resource.has_status {
             let name = format!("{}/status", resource.plural);

@@ -59,10 +59,8 @@ impl Failure {
 
     /// 409: a precondition does not hold.
     pub fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
-        let message = format!(
-            "Operation cannot be fulfilled on {} \"{name}\": {why}",
-            resource.qualified()
-        );
+        let message =
+            format!("Operation cannot be fulfilled on {} \"{name}\": {why}", resource.qualified());
         Self::new(StatusCode::CONFLICT, "Conflict", message).about(resource, name)
     }
 
@@ -118,11 +116,7 @@ impl Failure {
     /// 503: not now.
     pub fn unavailable() -> Self {
         let message = "the server is currently unable to handle the request";
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "ServiceUnavailable",
-            message,
-        )
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
     }
 
     fn come_again(mut self, seconds: u32) -> Self {
@@ -155,12 +149,7 @@ mod test {
         let va = by_name("volumeattachments").unwrap();
         let node = by_name("nodes").unwrap();
         for (failure, code, reason, message) in [
-            (
-                Failure::not_found(node, "a"),
-                404,
-                "NotFound",
-                "nodes \"a\" not found",
-            ),
+            (Failure::not_found(node, "a"), 404, "NotFound", "nodes \"a\" not found"),
             (
                 Failure::already_exists(va, "a"),
                 409,

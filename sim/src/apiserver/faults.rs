@@ -48,19 +48,13 @@ impl On {
 
     /// Calls with this verb.
     pub fn verb(verb: Verb) -> Self {
-        Self {
-            verbs: vec![verb],
-            ..Self::default()
-        }
+        Self { verbs: vec![verb], ..Self::default() }
     }
 
     /// Calls that may change something.
     pub fn writes() -> Self {
         let verbs = vec![Verb::Create, Verb::Update, Verb::Patch, Verb::Delete];
-        Self {
-            verbs,
-            ..Self::default()
-        }
+        Self { verbs, ..Self::default() }
     }
 
     /// Only about this resource: a plural, or a plural with its group.
@@ -79,8 +73,7 @@ impl On {
 
     fn fits(&self, call: &Call) -> bool {
         let resource = |wanted: &String| {
-            call.resource()
-                .is_some_and(|r| r.plural == wanted || r.qualified() == *wanted)
+            call.resource().is_some_and(|r| r.plural == wanted || r.qualified() == *wanted)
         };
         let name = |wanted: &String| call.target().is_some_and(|target| target.name == *wanted);
         (self.verbs.is_empty() || self.verbs.contains(&call.verb()))
@@ -118,11 +111,7 @@ pub struct Faults {
 
 impl Faults {
     pub(super) fn new(changed: watch::Sender<u64>) -> Self {
-        Self {
-            rules: Mutex::default(),
-            next: AtomicU64::new(0),
-            changed,
-        }
+        Self { rules: Mutex::default(), next: AtomicU64::new(0), changed }
     }
 
     /// Lets a fault happen to every call that fits, until it is lifted.
@@ -155,14 +144,7 @@ impl Faults {
 
     fn add(&self, on: On, fault: Fault, left: Option<u32>) -> FaultId {
         let id = FaultId(self.next.fetch_add(1, Ordering::Relaxed));
-        self.with(|rules| {
-            rules.push(Rule {
-                id,
-                on,
-                fault,
-                left,
-            })
-        });
+        self.with(|rules| rules.push(Rule { id, on, fault, left }));
         self.wake();
         id
     }

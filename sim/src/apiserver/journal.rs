@@ -43,26 +43,16 @@ pub struct Journal {
 impl Journal {
     /// Notes that a request came in. For a write, the answer is its sequence number.
     pub fn came(&mut self, call: &Call, body: &Value) -> Option<u64> {
-        let name = call
-            .resource()
-            .map(|resource| resource.qualified())
-            .unwrap_or_default();
+        let name = call.resource().map(|resource| resource.qualified()).unwrap_or_default();
         *self.counts.entry((call.verb(), name.clone())).or_default() += 1;
         if !call.verb().writes() {
             return None;
         }
         let target = call.target();
-        let in_body = || {
-            body["metadata"]["name"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned()
-        };
+        let in_body = || body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let namespace = match call {
             Call::Create(_, namespace) => namespace.clone(),
-            _ => target
-                .map(|target| target.namespace.clone())
-                .unwrap_or_default(),
+            _ => target.map(|target| target.namespace.clone()).unwrap_or_default(),
         };
         self.sequence += 1;
         self.writes.push_back(Write {
@@ -98,10 +88,7 @@ impl Journal {
 
     fn find(&mut self, sequence: Option<u64>) -> Option<&mut Write> {
         let sequence = sequence?;
-        self.writes
-            .iter_mut()
-            .rev()
-            .find(|write| write.sequence == sequence)
+        self.writes.iter_mut().rev().find(|write| write.sequence == sequence)
     }
 
     /// How many requests came, by verb and resource; documents count under an empty resource.

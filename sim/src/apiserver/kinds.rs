@@ -131,9 +131,7 @@ const EVENT_FIELDS: &[&str] = &[
 /// Every resource, in no particular order.
 pub static RESOURCES: &[Resource] = &[
     Resource::new("", "namespaces", "Namespace").status(Some(r#"{"phase":"Active"}"#)),
-    Resource::new("", "nodes", "Node")
-        .status(None)
-        .fields(&["spec.unschedulable"]),
+    Resource::new("", "nodes", "Node").status(None).fields(&["spec.unschedulable"]),
     Resource::new("", "persistentvolumes", "PersistentVolume")
         .status(Some(r#"{"phase":"Pending"}"#))
         .returns_deleted()
@@ -142,11 +140,7 @@ pub static RESOURCES: &[Resource] = &[
         .namespaced()
         .status(Some(r#"{"phase":"Pending"}"#))
         .returns_deleted()
-        .immutable(&[
-            "/spec/accessModes",
-            "/spec/storageClassName",
-            "/spec/volumeMode",
-        ]),
+        .immutable(&["/spec/accessModes", "/spec/storageClassName", "/spec/volumeMode"]),
     Resource::new("", "pods", "Pod")
         .namespaced()
         .status(Some(r#"{"phase":"Pending"}"#))
@@ -154,55 +148,38 @@ pub static RESOURCES: &[Resource] = &[
         .immutable(&["/spec/volumes"])
         .fields(&["spec.nodeName", "status.phase"]),
     Resource::new("", "configmaps", "ConfigMap").namespaced(),
-    Resource::new("", "secrets", "Secret")
-        .namespaced()
-        .immutable(&["/type"])
-        .fields(&["type"]),
-    Resource::new("", "events", "Event")
-        .namespaced()
-        .fields(EVENT_FIELDS),
-    Resource::new("events.k8s.io", "events", "Event")
-        .namespaced()
-        .fields(&[
-            "regarding.kind",
-            "regarding.name",
-            "regarding.namespace",
-            "reason",
-            "type",
-        ]),
+    Resource::new("", "secrets", "Secret").namespaced().immutable(&["/type"]).fields(&["type"]),
+    Resource::new("", "events", "Event").namespaced().fields(EVENT_FIELDS),
+    Resource::new("events.k8s.io", "events", "Event").namespaced().fields(&[
+        "regarding.kind",
+        "regarding.name",
+        "regarding.namespace",
+        "reason",
+        "type",
+    ]),
     Resource::new(STORAGE, "volumeattachments", "VolumeAttachment")
         .status(Some(r#"{"attached":false}"#))
         .needs_version_on_update()
         .returns_deleted()
         .immutable(&["/spec"]),
-    Resource::new(STORAGE, "storageclasses", "StorageClass")
-        .returns_deleted()
-        .immutable(&[
-            "/parameters",
-            "/provisioner",
-            "/reclaimPolicy",
-            "/volumeBindingMode",
-        ]),
-    Resource::new(STORAGE, "csinodes", "CSINode")
-        .needs_version_on_update()
-        .returns_deleted(),
-    Resource::new("coordination.k8s.io", "leases", "Lease")
-        .namespaced()
-        .needs_version_on_update(),
+    Resource::new(STORAGE, "storageclasses", "StorageClass").returns_deleted().immutable(&[
+        "/parameters",
+        "/provisioner",
+        "/reclaimPolicy",
+        "/volumeBindingMode",
+    ]),
+    Resource::new(STORAGE, "csinodes", "CSINode").needs_version_on_update().returns_deleted(),
+    Resource::new("coordination.k8s.io", "leases", "Lease").namespaced().needs_version_on_update(),
 ];
 
 /// The resource under a group and version, by its plural.
 pub fn by_path(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
-    RESOURCES
-        .iter()
-        .find(|r| r.group == group && r.version == version && r.plural == plural)
+    RESOURCES.iter().find(|r| r.group == group && r.version == version && r.plural == plural)
 }
 
 /// The resource whose objects carry this `apiVersion` and `kind`.
 pub fn by_kind(api_version: &str, kind: &str) -> Option<&'static Resource> {
-    RESOURCES
-        .iter()
-        .find(|r| r.kind == kind && r.api_version() == api_version)
+    RESOURCES.iter().find(|r| r.kind == kind && r.api_version() == api_version)
 }
 
 /// The resource by the name that tests and rules use: `nodes`, or, where the plural alone is not
@@ -221,25 +198,15 @@ mod test {
     #[test]
     fn a_bare_plural_means_the_core_group_and_a_qualified_one_its_own() {
         assert_eq!(by_name("events").map(|r| r.group), Some(""));
-        assert_eq!(
-            by_name("events.events.k8s.io").map(|r| r.group),
-            Some("events.k8s.io")
-        );
-        assert_eq!(
-            by_name("leases").map(|r| r.group),
-            Some("coordination.k8s.io")
-        );
+        assert_eq!(by_name("events.events.k8s.io").map(|r| r.group), Some("events.k8s.io"));
+        assert_eq!(by_name("leases").map(|r| r.group), Some("coordination.k8s.io"));
         assert!(by_name("deployments").is_none());
     }
 
     #[test]
     fn every_initial_status_is_json() {
         for json in RESOURCES.iter().filter_map(|r| r.initial_status) {
-            assert!(
-                serde_json::from_str::<serde_json::Value>(json)
-                    .unwrap()
-                    .is_object()
-            );
+            assert!(serde_json::from_str::<serde_json::Value>(json).unwrap().is_object());
         }
     }
 }

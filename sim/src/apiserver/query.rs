@@ -39,9 +39,7 @@ impl Query {
         match self.text(name) {
             "" | "false" | "0" | "False" => Ok(false),
             "true" | "1" | "True" => Ok(true),
-            other => Err(Failure::bad_request(format!(
-                "{name}: {other:?} is not a boolean"
-            ))),
+            other => Err(Failure::bad_request(format!("{name}: {other:?} is not a boolean"))),
         }
     }
 
@@ -73,11 +71,8 @@ pub fn decode(text: &str, plus_is_space: bool) -> Result<String, Failure> {
     while let Some(byte) = rest.next() {
         match byte {
             b'%' => {
-                let mut digit = || {
-                    rest.next()
-                        .and_then(|b| char::from(b).to_digit(16))
-                        .ok_or_else(broken)
-                };
+                let mut digit =
+                    || rest.next().and_then(|b| char::from(b).to_digit(16)).ok_or_else(broken);
                 let value = digit()? * 16 + digit()?;
                 bytes.push(u8::try_from(value).map_err(|_| broken())?);
             }

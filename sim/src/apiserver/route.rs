@@ -30,10 +30,7 @@ pub enum Verb {
 impl Verb {
     /// Whether the call may change something.
     pub fn writes(self) -> bool {
-        matches!(
-            self,
-            Self::Create | Self::Update | Self::Patch | Self::Delete
-        )
+        matches!(self, Self::Create | Self::Update | Self::Patch | Self::Delete)
     }
 }
 
@@ -93,9 +90,7 @@ impl Call {
         let (resource, namespace, rest) = split(group, version, rest)?;
         let query = Query::parse(query)?;
         if !query.text("dryRun").is_empty() {
-            return Err(Failure::bad_request(
-                "dryRun is not supported by this server double",
-            ));
+            return Err(Failure::bad_request("dryRun is not supported by this server double"));
         }
         match rest {
             [] => Self::of_many(method, resource, namespace, &query),
@@ -115,19 +110,12 @@ impl Call {
             Method::POST if resource.namespaced && namespace.is_none() => {
                 Err(Failure::method_not_allowed())
             }
-            Method::POST => Ok(Self::Create(
-                resource,
-                namespace.unwrap_or_default().to_owned(),
-            )),
+            Method::POST => Ok(Self::Create(resource, namespace.unwrap_or_default().to_owned())),
             Method::GET => {
                 let (labels, fields) = (query.text("labelSelector"), query.text("fieldSelector"));
                 let selector = Selector::parse(resource, labels, fields)?;
                 let namespace = namespace.map(str::to_owned);
-                let scope = Scope {
-                    resource,
-                    namespace,
-                    selector,
-                };
+                let scope = Scope { resource, namespace, selector };
                 match query.flag("watch")? {
                     true => Ok(Self::Watch(scope, watch_options(query)?)),
                     false => Ok(Self::List(scope, page(query)?)),
@@ -151,12 +139,7 @@ impl Call {
             .filter(|part| *part == Part::Main || resource.has_status)
             .ok_or_else(Failure::no_such_path)?;
         let namespace = namespace.unwrap_or_default().to_owned();
-        let target = Target {
-            resource,
-            namespace,
-            name: name.to_owned(),
-            part,
-        };
+        let target = Target { resource, namespace, name: name.to_owned(), part };
         match *method {
             Method::GET => Ok(Self::Get(target)),
             Method::PUT => Ok(Self::Update(target)),
@@ -208,9 +191,9 @@ fn split<'a>(group: &str, version: &str, rest: &'a [&'a str]) -> Result<Parts<'a
         return Ok((resource, Some(namespace), rest));
     }
     match rest {
-        [plural, rest @ ..] => find(plural)
-            .map(|resource| (resource, None, rest))
-            .ok_or_else(Failure::no_such_path),
+        [plural, rest @ ..] => {
+            find(plural).map(|resource| (resource, None, rest)).ok_or_else(Failure::no_such_path)
+        }
         [] => Err(Failure::no_such_path()),
     }
 }
@@ -221,9 +204,7 @@ fn page(query: &Query) -> Result<Page, Failure> {
     let version = query.number("resourceVersion")?;
     let how = query.text("resourceVersionMatch");
     if !matches!(how, "" | "Exact" | "NotOlderThan") {
-        return Err(Failure::bad_request(format!(
-            "resourceVersionMatch: {how:?} is unknown"
-        )));
+        return Err(Failure::bad_request(format!("resourceVersionMatch: {how:?} is unknown")));
     }
     match query.text("continue") {
         "" => Ok(Page {
@@ -234,12 +215,7 @@ fn page(query: &Query) -> Result<Page, Failure> {
         }),
         token => {
             let (revision, after) = read_continue(token)?;
-            Ok(Page {
-                limit,
-                revision: Some(revision),
-                not_older_than: 0,
-                after: Some(after),
-            })
+            Ok(Page { limit, revision: Some(revision), not_older_than: 0, after: Some(after) })
         }
     }
 }
@@ -250,22 +226,14 @@ fn watch_options(query: &Query) -> Result<WatchOptions, Failure> {
     if marks_initial_end && !(bookmarks && query.text("resourceVersionMatch") == "NotOlderThan") {
         let why = "sendInitialEvents: Forbidden: it needs allowWatchBookmarks and \
                    resourceVersionMatch=NotOlderThan";
-        return Err(Failure::new(
-            http::StatusCode::UNPROCESSABLE_ENTITY,
-            "Invalid",
-            why,
-        ));
+        return Err(Failure::new(http::StatusCode::UNPROCESSABLE_ENTITY, "Invalid", why));
     }
-    let version = query
-        .number("resourceVersion")?
-        .filter(|version| *version > 0);
+    let version = query.number("resourceVersion")?.filter(|version| *version > 0);
     Ok(WatchOptions {
         from: version.filter(|_| !marks_initial_end),
         bookmarks,
         marks_initial_end,
-        timeout: query
-            .number("timeoutSeconds")?
-            .filter(|seconds| *seconds > 0),
+        timeout: query.number("timeoutSeconds")?.filter(|seconds| *seconds > 0),
     })
 }
 
@@ -300,31 +268,11 @@ mod test {
         for (method, uri, verb, plural) in [
             (Method::GET, "/api/v1/nodes", Verb::List, "nodes"),
             (Method::GET, "/api/v1/nodes/a", Verb::Get, "nodes"),
-            (
-                Method::PATCH,
-                "/api/v1/nodes/a/status?",
-                Verb::Patch,
-                "nodes",
-            ),
-            (
-                Method::GET,
-                "/api/v1/namespaces/default",
-                Verb::Get,
-                "namespaces",
-            ),
-            (
-                Method::GET,
-                "/api/v1/namespaces/default/pods?&watch=true",
-                Verb::Watch,
-                "pods",
-            ),
+            (Method::PATCH, "/api/v1/nodes/a/status?", Verb::Patch, "nodes"),
+            (Method::GET, "/api/v1/namespaces/default", Verb::Get, "namespaces"),
+            (Method::GET, "/api/v1/namespaces/default/pods?&watch=true", Verb::Watch, "pods"),
             (Method::GET, "/api/v1/pods", Verb::List, "pods"),
-            (
-                Method::POST,
-                "/api/v1/namespaces/default/events",
-                Verb::Create,
-                "events",
-            ),
+            (Method::POST, "/api/v1/namespaces/default/events", Verb::Create, "events"),
             (
                 Method::DELETE,
                 "/apis/storage.k8s.io/v1/volumeattachments/x",
@@ -349,11 +297,7 @@ mod test {
             (Method::DELETE, "/api/v1/nodes", 405),
             (Method::DELETE, "/api/v1/nodes/a/status", 405),
             (Method::POST, "/version", 405),
-            (
-                Method::GET,
-                "/api/v1/nodes?watch=true&sendInitialEvents=true",
-                422,
-            ),
+            (Method::GET, "/api/v1/nodes?watch=true&sendInitialEvents=true", 422),
             (Method::GET, "/api/v1/nodes?continue=x", 400),
             (Method::GET, "/api/v1/nodes?resourceVersion=x", 400),
             (Method::PATCH, "/api/v1/nodes/a?dryRun=All", 400),
@@ -365,18 +309,12 @@ mod test {
     #[test]
     fn a_continue_token_comes_back_as_it_went() {
         let after = ("default".to_owned(), "a.b-c".to_owned());
-        assert_eq!(
-            read_continue(&write_continue(7, &after)).unwrap(),
-            (7, after)
-        );
+        assert_eq!(read_continue(&write_continue(7, &after)).unwrap(), (7, after));
     }
 
     #[test]
     fn zero_and_nothing_begin_a_watch_with_all_objects() {
-        for uri in [
-            "/api/v1/nodes?watch=1",
-            "/api/v1/nodes?watch=1&resourceVersion=0",
-        ] {
+        for uri in ["/api/v1/nodes?watch=1", "/api/v1/nodes?watch=1&resourceVersion=0"] {
             let Call::Watch(_, options) = call(Method::GET, uri).unwrap() else {
                 panic!("{uri} is a watch");
             };

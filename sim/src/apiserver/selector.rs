@@ -27,10 +27,8 @@ impl Selector {
     ///
     /// 400 for what does not parse and for a field that this resource cannot be selected by.
     pub fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, Failure> {
-        let labels = split(labels)?
-            .into_iter()
-            .map(|text| requirement(&text))
-            .collect::<Result<_, _>>()?;
+        let labels =
+            split(labels)?.into_iter().map(|text| requirement(&text)).collect::<Result<_, _>>()?;
         let fields = fields
             .split(',')
             .filter(|text| !text.trim().is_empty())
@@ -46,9 +44,7 @@ impl Selector {
 
     /// Whether the object is selected.
     pub fn matches(&self, object: &Value) -> bool {
-        self.labels
-            .iter()
-            .all(|r| r.holds(&object["metadata"]["labels"]))
+        self.labels.iter().all(|r| r.holds(&object["metadata"]["labels"]))
             && self.fields.iter().all(|(path, equal, wanted)| {
                 let found = path.split('.').fold(object, |at, key| &at[key]);
                 let found = match found {
@@ -66,12 +62,12 @@ impl Requirement {
         match self {
             Self::Exists(key) => labels[key].is_string(),
             Self::Missing(key) => !labels[key].is_string(),
-            Self::In(key, values) => labels[key]
-                .as_str()
-                .is_some_and(|v| values.iter().any(|w| w == v)),
-            Self::NotIn(key, values) => !labels[key]
-                .as_str()
-                .is_some_and(|v| values.iter().any(|w| w == v)),
+            Self::In(key, values) => {
+                labels[key].as_str().is_some_and(|v| values.iter().any(|w| w == v))
+            }
+            Self::NotIn(key, values) => {
+                !labels[key].as_str().is_some_and(|v| values.iter().any(|w| w == v))
+            }
         }
     }
 }
@@ -99,11 +95,7 @@ fn split(text: &str) -> Result<Vec<String>, Failure> {
     if inside {
         return Err(unparsable(text));
     }
-    Ok(parts
-        .into_iter()
-        .map(|p| p.trim().to_owned())
-        .filter(|p| !p.is_empty())
-        .collect())
+    Ok(parts.into_iter().map(|p| p.trim().to_owned()).filter(|p| !p.is_empty()).collect())
 }
 
 fn requirement(text: &str) -> Result<Requirement, Failure> {
@@ -134,10 +126,7 @@ fn requirement(text: &str) -> Result<Requirement, Failure> {
 }
 
 fn members(set: &str) -> Result<Vec<String>, Failure> {
-    let inner = set
-        .trim()
-        .strip_prefix('(')
-        .and_then(|s| s.strip_suffix(')'));
+    let inner = set.trim().strip_prefix('(').and_then(|s| s.strip_suffix(')'));
     let inner = inner.ok_or_else(|| unparsable(set))?;
     Ok(inner.split(',').map(|v| v.trim().to_owned()).collect())
 }
@@ -148,18 +137,14 @@ fn field(resource: &Resource, text: &str) -> Result<(String, bool, String), Fail
     } else if let Some((path, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
         (path, true, value)
     } else {
-        return Err(Failure::bad_request(format!(
-            "invalid field selector: {text:?}"
-        )));
+        return Err(Failure::bad_request(format!("invalid field selector: {text:?}")));
     };
     let path = path.trim();
     let known = path == "metadata.name"
         || (path == "metadata.namespace" && resource.namespaced)
         || resource.fields.contains(&path);
     if !known {
-        return Err(Failure::bad_request(format!(
-            "field label not supported: {path}"
-        )));
+        return Err(Failure::bad_request(format!("field label not supported: {path}")));
     }
     Ok((path.to_owned(), equal, value.trim().to_owned()))
 }

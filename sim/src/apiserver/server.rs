@@ -34,11 +34,7 @@ impl Listening {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let task = tokio::spawn(accept(server, listener));
-        Ok(Self {
-            address,
-            url: format!("http://{address}"),
-            task,
-        })
+        Ok(Self { address, url: format!("http://{address}"), task })
     }
     /// Closes the socket, cuts every connection, and waits until the address is free again.
     pub async fn stop(mut self) {

@@ -116,11 +116,7 @@ where
         }
         Err(_) => {
             let message = "the body did not come in time";
-            Err(Failure::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "Timeout",
-                message,
-            ))
+            Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "Timeout", message))
         }
     }
 }
@@ -187,10 +183,7 @@ fn apply(
         Call::Watch(scope, options) => {
             let watching = Watching::open(server.clone(), scope.clone(), options.clone())?;
             let lines = watching.into_stream().map(|line| line.map(Frame::data));
-            return Ok(with_body(
-                StatusCode::OK,
-                StreamBody::new(lines).boxed_unsync(),
-            ));
+            return Ok(with_body(StatusCode::OK, StreamBody::new(lines).boxed_unsync()));
         }
         Call::Create(resource, namespace) => {
             let object = parse(body)?;
@@ -199,44 +192,28 @@ fn apply(
         }
         Call::Update(target) => {
             let object = parse(body)?;
-            (
-                StatusCode::OK,
-                server.change(|core| core.update(target, object))?,
-            )
+            (StatusCode::OK, server.change(|core| core.update(target, object))?)
         }
         Call::Patch(target) => {
             let patch = read_patch(headers, body)?;
-            (
-                StatusCode::OK,
-                server.change(|core| core.patch(target, &patch))?,
-            )
+            (StatusCode::OK, server.change(|core| core.patch(target, &patch))?)
         }
         Call::Delete(target) => {
             let options = delete_options(body)?;
-            (
-                StatusCode::OK,
-                server.change(|core| core.delete(target, &options, now))?,
-            )
+            (StatusCode::OK, server.change(|core| core.delete(target, &options, now))?)
         }
     };
     Ok(with_body(code, full(&object)))
 }
 
 fn acceptable(headers: &HeaderMap) -> Result<(), Failure> {
-    let accepts = headers
-        .get(ACCEPT)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let accepts = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let plain = |one: &str| !one.contains("as=") && (one.contains("json") || one.contains("*/*"));
     if accepts.is_empty() || accepts.split(',').any(plain) {
         return Ok(());
     }
     let message = format!("only application/json is served here, not {accepts:?}");
-    Err(Failure::new(
-        StatusCode::NOT_ACCEPTABLE,
-        "NotAcceptable",
-        message,
-    ))
+    Err(Failure::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message))
 }
 
 fn parse(body: &Bytes) -> Result<Value, Failure> {
@@ -245,10 +222,7 @@ fn parse(body: &Bytes) -> Result<Value, Failure> {
 }
 
 fn read_patch(headers: &HeaderMap, body: &Bytes) -> Result<Patch, Failure> {
-    let kind = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match kind.split(';').next().unwrap_or_default().trim() {
         "application/merge-patch+json" => Ok(Patch::Merge(parse(body)?)),
         "application/json-patch+json" => Ok(Patch::Json(parse(body)?)),
@@ -271,18 +245,12 @@ fn delete_options(body: &Bytes) -> Result<DeleteOptions, Failure> {
         .map_err(|e| Failure::bad_request(format!("malformed delete options: {e}")))?;
     match options.dry_run.is_empty() {
         true => Ok(options),
-        false => Err(Failure::bad_request(
-            "dryRun is not supported by this server double",
-        )),
+        false => Err(Failure::bad_request("dryRun is not supported by this server double")),
     }
 }
 
 fn list_body(scope: &Scope, listed: Listed) -> Value {
-    let Listed {
-        mut items,
-        revision,
-        more,
-    } = listed;
+    let Listed { mut items, revision, more } = listed;
     for object in items.iter_mut().filter_map(Value::as_object_mut) {
         // A real server leaves them out of the items of built-in kinds.
         object.remove("kind");
@@ -307,25 +275,19 @@ fn refusal(failure: &Failure) -> Response<Body> {
     let code = StatusCode::from_u16(failure.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = with_body(code, full(&failure.body()));
     if let Some(seconds) = failure.retry_after {
-        response
-            .headers_mut()
-            .insert(RETRY_AFTER, HeaderValue::from(seconds));
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
 
 fn full(object: &Value) -> Body {
     let never = |never: Infallible| match never {};
-    Full::new(Bytes::from(object.to_string()))
-        .map_err(never)
-        .boxed_unsync()
+    Full::new(Bytes::from(object.to_string())).map_err(never).boxed_unsync()
 }
 
 fn with_body(code: StatusCode, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = code;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -22,19 +22,9 @@ pub struct Subscription {
 
 impl Subscription {
     pub(super) fn new(server: ApiServer, resource: &'static Resource) -> Result<Self, Failure> {
-        let scope = Scope {
-            resource,
-            namespace: None,
-            selector: Selector::default(),
-        };
+        let scope = Scope { resource, namespace: None, selector: Selector::default() };
         let ticks = server.inner.ticks.subscribe();
-        let mut subscription = Self {
-            server,
-            scope,
-            position: 0,
-            pending: VecDeque::new(),
-            ticks,
-        };
+        let mut subscription = Self { server, scope, position: 0, pending: VecDeque::new(), ticks };
         subscription.start_over()?;
         Ok(subscription)
     }
@@ -43,11 +33,7 @@ impl Subscription {
         let listed = self.server.core().list(&self.scope, &Page::default())?;
         self.position = listed.revision;
         let revision = listed.revision;
-        let added = |object| Change {
-            kind: ChangeKind::Added,
-            object,
-            revision,
-        };
+        let added = |object| Change { kind: ChangeKind::Added, object, revision };
         self.pending.extend(listed.items.into_iter().map(added));
         Ok(())
     }
@@ -75,10 +61,7 @@ impl Subscription {
     fn look(&mut self) -> Result<bool, Failure> {
         let (changes, revision) = {
             let core = self.server.core();
-            (
-                core.changes_since(self.position, &self.scope),
-                core.revision(),
-            )
+            (core.changes_since(self.position, &self.scope), core.revision())
         };
         match changes {
             Ok(changes) => {

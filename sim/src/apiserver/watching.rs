@@ -50,10 +50,7 @@ impl Watching {
         scope: Scope,
         options: WatchOptions,
     ) -> Result<Self, Failure> {
-        let timeout = options
-            .timeout
-            .map_or(LONGEST, Duration::from_secs)
-            .min(LONGEST);
+        let timeout = options.timeout.map_or(LONGEST, Duration::from_secs).min(LONGEST);
         let mut watching = Self {
             ticks: server.inner.ticks.subscribe(),
             epoch: server.inner.epoch.load(Ordering::Relaxed),
@@ -76,8 +73,7 @@ impl Watching {
     fn send_initial(&mut self) -> Result<(), Failure> {
         let listed = self.server.core().list(&self.scope, &Page::default())?;
         self.position = listed.revision;
-        self.pending
-            .extend(listed.items.iter().map(|object| line("ADDED", object)));
+        self.pending.extend(listed.items.iter().map(|object| line("ADDED", object)));
         if self.options.marks_initial_end {
             let mut bookmark = self.bookmark();
             bookmark["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
@@ -129,17 +125,12 @@ impl Watching {
         }
         let (changes, revision) = {
             let core = self.server.core();
-            (
-                core.changes_since(self.position, &self.scope),
-                core.revision(),
-            )
+            (core.changes_since(self.position, &self.scope), core.revision())
         };
         match changes {
             Ok(changes) => {
                 self.position = self.position.max(revision);
-                let lines = changes
-                    .iter()
-                    .map(|change| line(change.kind.as_str(), &change.object));
+                let lines = changes.iter().map(|change| line(change.kind.as_str(), &change.object));
                 self.pending.extend(lines);
             }
             Err(failure) => {

@@ -67,14 +67,8 @@ pub fn set_ready(node: &mut Value, status: &str) {
 
 /// Adds a taint to a node, unless it has one of this key and effect.
 pub fn set_taint(node: &mut Value, key: &str, effect: &str) {
-    let mut taints = node["spec"]["taints"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    if !taints
-        .iter()
-        .any(|taint| taint["key"] == key && taint["effect"] == effect)
-    {
+    let mut taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
+    if !taints.iter().any(|taint| taint["key"] == key && taint["effect"] == effect) {
         taints.push(json!({"key": key, "effect": effect}));
     }
     node["spec"]["taints"] = taints.into();
@@ -82,14 +76,8 @@ pub fn set_taint(node: &mut Value, key: &str, effect: &str) {
 
 /// Takes every taint of a key off a node.
 pub fn remove_taint(node: &mut Value, key: &str) {
-    let taints = node["spec"]["taints"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    node["spec"]["taints"] = taints
-        .into_iter()
-        .filter(|taint| taint["key"] != key)
-        .collect();
+    let taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
+    node["spec"]["taints"] = taints.into_iter().filter(|taint| taint["key"] != key).collect();
 }
 
 /// A PersistentVolume of a CSI driver: 1 GiB, ReadWriteOnce, a file system, policy Delete, not
@@ -219,10 +207,8 @@ pub fn claim(namespace: &str, name: &str, class: &str, volume: &str) -> Value {
 
 /// A storage class with parameters.
 pub fn storage_class(name: &str, driver: &str, parameters: &[(&str, &str)]) -> Value {
-    let parameters: serde_json::Map<String, Value> = parameters
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).into()))
-        .collect();
+    let parameters: serde_json::Map<String, Value> =
+        parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
     json!({
         "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name},
         "provisioner": driver, "parameters": parameters, "reclaimPolicy": "Delete",
@@ -284,10 +270,8 @@ pub fn attached(
     volume: &str,
     context: &[(&str, &str)],
 ) -> Value {
-    let metadata: serde_json::Map<String, Value> = context
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).into()))
-        .collect();
+    let metadata: serde_json::Map<String, Value> =
+        context.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
     let mut object = attachment(name, driver, node, volume);
     object["metadata"]["finalizers"] = json!([attacher_finalizer(driver)]);
     object["metadata"]["annotations"] = json!({"csi.alpha.kubernetes.io/node-id": node});
@@ -316,15 +300,8 @@ mod test {
         let api = ApiServer::new();
         let driver = "rds.csi.example.com";
         for object in [
-            node("n1")
-                .ready("Unknown")
-                .taint("k", "NoSchedule")
-                .internal_ip("10.0.0.1")
-                .build(),
-            volume("pv-1", driver)
-                .handle("v-1")
-                .bound_to("default", "data", None)
-                .build(),
+            node("n1").ready("Unknown").taint("k", "NoSchedule").internal_ip("10.0.0.1").build(),
+            volume("pv-1", driver).handle("v-1").bound_to("default", "data", None).build(),
             claim("default", "data", "rds", "pv-1"),
             storage_class("rds", driver, &[("fsType", "ext4")]),
             csi_node("n1", driver, "n1"),
@@ -334,9 +311,7 @@ mod test {
             attached("va-2", driver, "n1", "pv-1", &[("nqn", "x")]),
         ] {
             assert_eq!(
-                api.create(object.clone())
-                    .map(|made| made["status"].clone())
-                    .unwrap(),
+                api.create(object.clone()).map(|made| made["status"].clone()).unwrap(),
                 object["status"]
             );
         }
@@ -344,10 +319,7 @@ mod test {
 
     #[test]
     fn the_finalizer_is_the_real_ones() {
-        assert_eq!(
-            attacher_finalizer("rds.csi.srvlab.io"),
-            "external-attacher/rds-csi-srvlab-io"
-        );
+        assert_eq!(attacher_finalizer("rds.csi.srvlab.io"), "external-attacher/rds-csi-srvlab-io");
         assert_eq!(attacher_finalizer("odd."), "external-attacher/odd-X");
     }
 

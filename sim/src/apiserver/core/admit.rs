@@ -21,10 +21,7 @@ const FIXED: &[&str] = &[
 
 /// Checks the shape that every object has and fills in `apiVersion` and `kind`.
 pub(super) fn shape(resource: &Resource, mut body: Value) -> Result<Value, Failure> {
-    let expected = [
-        ("apiVersion", resource.api_version()),
-        ("kind", resource.kind.to_owned()),
-    ];
+    let expected = [("apiVersion", resource.api_version()), ("kind", resource.kind.to_owned())];
     let Some(object) = body.as_object_mut() else {
         return Err(Failure::bad_request("the body is not a JSON object"));
     };
@@ -37,13 +34,8 @@ pub(super) fn shape(resource: &Resource, mut body: Value) -> Result<Value, Failu
         }
     }
     for field in ["spec", "status"] {
-        if object
-            .get(field)
-            .is_some_and(|value| !value.is_null() && !value.is_object())
-        {
-            return Err(Failure::bad_request(format!(
-                "{field} is not a JSON object"
-            )));
+        if object.get(field).is_some_and(|value| !value.is_null() && !value.is_object()) {
+            return Err(Failure::bad_request(format!("{field} is not a JSON object")));
         }
     }
     let metadata = object.entry("metadata").or_insert_with(|| json!({}));
@@ -61,17 +53,9 @@ pub(super) fn shape(resource: &Resource, mut body: Value) -> Result<Value, Failu
 
 fn metadata_shape(metadata: &Map<String, Value>) -> Result<(), Failure> {
     let wrong = |field: &str, wanted: &str| {
-        Err(Failure::bad_request(format!(
-            "metadata.{field} is not {wanted}"
-        )))
+        Err(Failure::bad_request(format!("metadata.{field} is not {wanted}")))
     };
-    for field in [
-        "name",
-        "namespace",
-        "generateName",
-        "uid",
-        "resourceVersion",
-    ] {
+    for field in ["name", "namespace", "generateName", "uid", "resourceVersion"] {
         if metadata.get(field).is_some_and(|value| !value.is_string()) {
             return wrong(field, "a string");
         }
@@ -79,20 +63,15 @@ fn metadata_shape(metadata: &Map<String, Value>) -> Result<(), Failure> {
     for field in ["labels", "annotations"] {
         let map = metadata.get(field);
         let strings = |value: &Value| {
-            value
-                .as_object()
-                .is_some_and(|entries| entries.values().all(Value::is_string))
+            value.as_object().is_some_and(|entries| entries.values().all(Value::is_string))
         };
         if map.is_some_and(|value| !strings(value)) {
             return wrong(field, "a map of strings");
         }
     }
     let finalizers = metadata.get("finalizers");
-    let strings = |value: &Value| {
-        value
-            .as_array()
-            .is_some_and(|list| list.iter().all(Value::is_string))
-    };
+    let strings =
+        |value: &Value| value.as_array().is_some_and(|list| list.iter().all(Value::is_string));
     if finalizers.is_some_and(|value| !strings(value)) {
         return wrong("finalizers", "a list of strings");
     }
@@ -105,9 +84,7 @@ pub(super) fn name(resource: &Resource, name: &str) -> Result<(), Failure> {
         !label.is_empty()
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+            && label.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
     };
     if name.is_empty() {
         let why = "metadata.name: Required value: name or generateName is required";
@@ -159,11 +136,7 @@ pub(super) fn update(target: &Target, old: &Value, new: Value) -> Result<Value, 
 
 /// The new object must be the one that the path names, and the version it claims to be.
 fn identity(target: &Target, old: &Value, new: &Value) -> Result<(), Failure> {
-    let sent = |field: &str| {
-        new["metadata"][field]
-            .as_str()
-            .filter(|text| !text.is_empty())
-    };
+    let sent = |field: &str| new["metadata"][field].as_str().filter(|text| !text.is_empty());
     let have = |field: &str| old["metadata"][field].as_str().unwrap_or_default();
     for field in ["name", "namespace"] {
         if sent(field).is_some_and(|value| value != have(field)) {
@@ -216,10 +189,8 @@ fn finalizers(target: &Target, old: &Value, new: &Value) -> Result<(), Failure> 
         return Ok(());
     }
     let before = super::finalizers(old);
-    let added: Vec<_> = super::finalizers(new)
-        .into_iter()
-        .filter(|f| !before.contains(f))
-        .collect();
+    let added: Vec<_> =
+        super::finalizers(new).into_iter().filter(|f| !before.contains(f)).collect();
     if added.is_empty() {
         return Ok(());
     }

@@ -60,11 +60,7 @@ pub(super) struct History {
 
 impl History {
     pub(super) fn new(bound: usize) -> Self {
-        Self {
-            entries: VecDeque::new(),
-            bound,
-            floor: 0,
-        }
+        Self { entries: VecDeque::new(), bound, floor: 0 }
     }
 
     pub(super) fn record(
@@ -74,12 +70,7 @@ impl History {
         before: Option<Value>,
         after: Option<Value>,
     ) {
-        self.entries.push_back(Entry {
-            revision,
-            key,
-            before,
-            after,
-        });
+        self.entries.push_back(Entry { revision, key, before, after });
         while self.entries.len() > self.bound {
             if let Some(gone) = self.entries.pop_front() {
                 self.floor = gone.revision;
@@ -105,13 +96,8 @@ impl History {
             return Err(Failure::expired(message));
         }
         let first = self.entries.partition_point(|entry| entry.revision <= from);
-        let entries = self
-            .entries
-            .range(first..)
-            .filter(|entry| within(&entry.key));
-        Ok(entries
-            .filter_map(|entry| entry.seen_through(selector))
-            .collect())
+        let entries = self.entries.range(first..).filter(|entry| within(&entry.key));
+        Ok(entries.filter_map(|entry| entry.seen_through(selector)).collect())
     }
 
     /// Turns the objects of now into the objects of `revision`.
@@ -127,11 +113,7 @@ impl History {
                  You must start a new list without the continue parameter.",
             ));
         }
-        let later = self
-            .entries
-            .iter()
-            .rev()
-            .take_while(|entry| entry.revision > revision);
+        let later = self.entries.iter().rev().take_while(|entry| entry.revision > revision);
         for entry in later.filter(|entry| within(&entry.key)) {
             match &entry.before {
                 Some(before) => objects.insert(entry.key.clone(), before.clone()),
@@ -144,14 +126,8 @@ impl History {
 
 impl Entry {
     fn seen_through(&self, selector: &Selector) -> Option<Change> {
-        let before = self
-            .before
-            .as_ref()
-            .filter(|object| selector.matches(object));
-        let after = self
-            .after
-            .as_ref()
-            .filter(|object| selector.matches(object));
+        let before = self.before.as_ref().filter(|object| selector.matches(object));
+        let after = self.after.as_ref().filter(|object| selector.matches(object));
         let (kind, object) = match (before, after) {
             (None, None) => return None,
             (None, Some(after)) => (ChangeKind::Added, after.clone()),
@@ -162,11 +138,7 @@ impl Entry {
                 (ChangeKind::Deleted, last)
             }
         };
-        Some(Change {
-            kind,
-            object,
-            revision: self.revision,
-        })
+        Some(Change { kind, object, revision: self.revision })
     }
 }
 
@@ -185,30 +157,18 @@ mod test {
     fn act(core: &mut Core, (what, which): (u8, u8)) {
         let resource = by_name("nodes").unwrap();
         let name = format!("n{which}");
-        let at = Target {
-            resource,
-            namespace: String::new(),
-            name: name.clone(),
-            part: Part::Main,
-        };
+        let at =
+            Target { resource, namespace: String::new(), name: name.clone(), part: Part::Main };
         let label = json!({"metadata": {"labels": {"x": what.to_string()}}});
         let _ = match what {
-            0 => core.create(
-                resource,
-                "",
-                json!({"metadata": {"name": name}}),
-                UNIX_EPOCH,
-            ),
+            0 => core.create(resource, "", json!({"metadata": {"name": name}}), UNIX_EPOCH),
             1..=3 => core.patch(&at, &Patch::Merge(label)),
             _ => core.delete(&at, &DeleteOptions::default(), UNIX_EPOCH),
         };
     }
 
     fn by_object_name(items: &[Value]) -> BTreeMap<String, Value> {
-        items
-            .iter()
-            .map(|o| (o["metadata"]["name"].to_string(), o.clone()))
-            .collect()
+        items.iter().map(|o| (o["metadata"]["name"].to_string(), o.clone())).collect()
     }
 
     proptest! {

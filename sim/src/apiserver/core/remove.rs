@@ -80,11 +80,7 @@ fn preconditions(target: &Target, old: &Value, options: &DeleteOptions) -> Resul
     };
     for (what, wanted, field) in [
         ("UID", &wanted.uid, "uid"),
-        (
-            "ResourceVersion",
-            &wanted.resource_version,
-            "resourceVersion",
-        ),
+        ("ResourceVersion", &wanted.resource_version, "resourceVersion"),
     ] {
         let found = old["metadata"][field].as_str().unwrap_or_default();
         if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != found) {
@@ -103,15 +99,11 @@ fn preconditions(target: &Target, old: &Value, options: &DeleteOptions) -> Resul
 fn grace(target: &Target, old: &Value, options: &DeleteOptions) -> u64 {
     let phase = old["status"]["phase"].as_str().unwrap_or_default();
     let runs = target.resource.kind == "Pod"
-        && old["spec"]["nodeName"]
-            .as_str()
-            .is_some_and(|node| !node.is_empty())
+        && old["spec"]["nodeName"].as_str().is_some_and(|node| !node.is_empty())
         && !matches!(phase, "Succeeded" | "Failed");
     if !runs {
         return 0;
     }
-    let own = old["spec"]["terminationGracePeriodSeconds"]
-        .as_u64()
-        .unwrap_or(30);
+    let own = old["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(30);
     options.grace_period_seconds.unwrap_or(own).min(3600)
 }

@@ -14,12 +14,7 @@ fn core() -> Core {
 fn target(resource: &str, name: &str) -> Target {
     let resource = by_name(resource).unwrap();
     let (namespace, name) = name.split_once('/').unwrap_or(("", name));
-    Target {
-        resource,
-        namespace: namespace.into(),
-        name: name.into(),
-        part: Part::Main,
-    }
+    Target { resource, namespace: namespace.into(), name: name.into(), part: Part::Main }
 }
 
 fn status_of(mut target: Target) -> Target {
@@ -29,11 +24,7 @@ fn status_of(mut target: Target) -> Target {
 
 fn scope(resource: &str) -> Scope {
     let resource = by_name(resource).unwrap();
-    Scope {
-        resource,
-        namespace: None,
-        selector: Selector::default(),
-    }
+    Scope { resource, namespace: None, selector: Selector::default() }
 }
 
 fn attachment(name: &str) -> Value {
@@ -44,11 +35,7 @@ fn attachment(name: &str) -> Value {
 }
 
 fn make(core: &mut Core, resource: &str, body: Value) -> Result<Value, Failure> {
-    let namespace = if by_name(resource).unwrap().namespaced {
-        "default"
-    } else {
-        ""
-    };
+    let namespace = if by_name(resource).unwrap().namespaced { "default" } else { "" };
     core.create(by_name(resource).unwrap(), namespace, body, UNIX_EPOCH)
 }
 
@@ -59,21 +46,10 @@ fn code<T: std::fmt::Debug>(result: Result<T, Failure>) -> u16 {
 #[test]
 fn create_sets_what_the_server_owns() {
     let mut core = core();
-    let made = make(
-        &mut core,
-        "nodes",
-        json!({"metadata": {"name": "a", "uid": "mine"}}),
-    )
-    .unwrap();
+    let made = make(&mut core, "nodes", json!({"metadata": {"name": "a", "uid": "mine"}})).unwrap();
     assert_eq!(made["kind"], "Node");
-    assert_eq!(
-        made["metadata"]["creationTimestamp"],
-        "1970-01-01T00:00:00Z"
-    );
-    assert_eq!(
-        made["metadata"]["resourceVersion"],
-        core.revision().to_string()
-    );
+    assert_eq!(made["metadata"]["creationTimestamp"], "1970-01-01T00:00:00Z");
+    assert_eq!(made["metadata"]["resourceVersion"], core.revision().to_string());
     let uid = made["metadata"]["uid"].as_str().unwrap();
     assert_eq!((uid.len(), &uid[14..15]), (36, "4"));
 }
@@ -93,10 +69,7 @@ fn a_client_cannot_create_with_the_status_it_likes() {
     let mut core = core();
     let mut body = attachment("a");
     body["status"] = json!({"attached": true});
-    assert_eq!(
-        make(&mut core, "volumeattachments", body).unwrap()["status"]["attached"],
-        false
-    );
+    assert_eq!(make(&mut core, "volumeattachments", body).unwrap()["status"]["attached"], false);
 }
 
 #[test]
@@ -106,11 +79,7 @@ fn generated_names_differ_and_start_with_the_prefix() {
     let mut name = || make(&mut core, "events", body.clone()).unwrap()["metadata"]["name"].clone();
     let (a, b) = (name(), name());
     assert_ne!(a, b);
-    assert!(
-        a.as_str()
-            .is_some_and(|a| a.starts_with("e-") && a.len() == 7),
-        "{a}"
-    );
+    assert!(a.as_str().is_some_and(|a| a.starts_with("e-") && a.len() == 7), "{a}");
 }
 
 #[test]
@@ -123,66 +92,26 @@ fn bad_creates_are_refused() {
         ("nodes", json!({"metadata": {}}), 422),
         ("nodes", json!([]), 400),
         ("nodes", json!({"metadata": 3}), 400),
-        (
-            "nodes",
-            json!({"metadata": {"name": "b"}, "status": "x"}),
-            400,
-        ),
-        (
-            "nodes",
-            json!({"kind": "Pod", "metadata": {"name": "b"}}),
-            400,
-        ),
-        (
-            "nodes",
-            json!({"metadata": {"name": "b", "resourceVersion": "1"}}),
-            400,
-        ),
-        (
-            "nodes",
-            json!({"metadata": {"name": "b", "labels": {"x": 1}}}),
-            400,
-        ),
-        (
-            "nodes",
-            json!({"metadata": {"name": "b", "finalizers": "x"}}),
-            400,
-        ),
-        (
-            "configmaps",
-            json!({"metadata": {"name": "b", "namespace": "other"}}),
-            400,
-        ),
-        (
-            "secrets",
-            json!({"metadata": {"name": "b"}, "stringData": {"a": "b"}}),
-            400,
-        ),
+        ("nodes", json!({"metadata": {"name": "b"}, "status": "x"}), 400),
+        ("nodes", json!({"kind": "Pod", "metadata": {"name": "b"}}), 400),
+        ("nodes", json!({"metadata": {"name": "b", "resourceVersion": "1"}}), 400),
+        ("nodes", json!({"metadata": {"name": "b", "labels": {"x": 1}}}), 400),
+        ("nodes", json!({"metadata": {"name": "b", "finalizers": "x"}}), 400),
+        ("configmaps", json!({"metadata": {"name": "b", "namespace": "other"}}), 400),
+        ("secrets", json!({"metadata": {"name": "b"}, "stringData": {"a": "b"}}), 400),
     ] {
-        assert_eq!(
-            code(make(&mut core, resource, body.clone())),
-            wanted,
-            "{resource} {body}"
-        );
+        assert_eq!(code(make(&mut core, resource, body.clone())), wanted, "{resource} {body}");
     }
     let configmaps = by_name("configmaps").unwrap();
     let body = json!({"metadata": {"name": "b"}});
-    assert_eq!(
-        code(core.create(configmaps, "nowhere", body, UNIX_EPOCH)),
-        404
-    );
+    assert_eq!(code(core.create(configmaps, "nowhere", body, UNIX_EPOCH)), 404);
 }
 
 #[test]
 fn status_and_the_rest_are_written_apart() {
     let mut core = core();
     let at = target("nodes", "a");
-    make(
-        &mut core,
-        "nodes",
-        json!({"metadata": {"name": "a"}, "status": {"phase": "x"}}),
-    )
-    .unwrap();
+    make(&mut core, "nodes", json!({"metadata": {"name": "a"}, "status": {"phase": "x"}})).unwrap();
     let both = Patch::Merge(json!({"spec": {"unschedulable": true}, "status": {"phase": "y"}}));
     let main = core.patch(&at, &both).unwrap();
     assert_eq!(
@@ -202,11 +131,7 @@ fn a_write_with_an_old_version_or_another_uid_conflicts() {
     let mut core = core();
     let at = target("nodes", "a");
     let old = make(&mut core, "nodes", json!({"metadata": {"name": "a"}})).unwrap();
-    core.patch(
-        &at,
-        &Patch::Merge(json!({"metadata": {"labels": {"x": "y"}}})),
-    )
-    .unwrap();
+    core.patch(&at, &Patch::Merge(json!({"metadata": {"labels": {"x": "y"}}}))).unwrap();
     let failure = core.update(&at, old).unwrap_err();
     assert_eq!((failure.code, failure.reason), (409, "Conflict"));
     for metadata in [json!({"resourceVersion": "1"}), json!({"uid": "other"})] {
@@ -219,10 +144,7 @@ fn a_write_with_an_old_version_or_another_uid_conflicts() {
 fn an_attachment_cannot_be_replaced_without_saying_which_version() {
     let mut core = core();
     make(&mut core, "volumeattachments", attachment("a")).unwrap();
-    assert_eq!(
-        code(core.update(&target("volumeattachments", "a"), attachment("a"))),
-        422
-    );
+    assert_eq!(code(core.update(&target("volumeattachments", "a"), attachment("a"))), 422);
     make(&mut core, "nodes", json!({"metadata": {"name": "a"}})).unwrap();
     let body = json!({"metadata": {"name": "a", "labels": {"x": "y"}}});
     core.update(&target("nodes", "a"), body).unwrap();
@@ -237,46 +159,23 @@ fn what_never_changes_cannot_be_changed() {
     let frozen = json!({"metadata": {"name": "a"}, "immutable": true, "data": {"k": "djE="}});
     make(&mut core, "secrets", frozen).unwrap();
     for (at, patch) in [
-        (
-            target("volumeattachments", "a"),
-            json!({"spec": {"nodeName": "m"}}),
-        ),
-        (
-            target("persistentvolumes", "a"),
-            json!({"spec": {"csi": {"volumeHandle": "i"}}}),
-        ),
-        (
-            target("secrets", "default/a"),
-            json!({"data": {"k": "djI="}}),
-        ),
+        (target("volumeattachments", "a"), json!({"spec": {"nodeName": "m"}})),
+        (target("persistentvolumes", "a"), json!({"spec": {"csi": {"volumeHandle": "i"}}})),
+        (target("secrets", "default/a"), json!({"data": {"k": "djI="}})),
         (target("secrets", "default/a"), json!({"immutable": null})),
     ] {
-        assert_eq!(
-            code(core.patch(&at, &Patch::Merge(patch.clone()))),
-            422,
-            "{patch}"
-        );
+        assert_eq!(code(core.patch(&at, &Patch::Merge(patch.clone()))), 422, "{patch}");
     }
     let owned = json!({"metadata": {"creationTimestamp": "x", "deletionTimestamp": "y"}});
-    let patched = core
-        .patch(&target("volumeattachments", "a"), &Patch::Merge(owned))
-        .unwrap();
-    assert_eq!(
-        patched["metadata"]["creationTimestamp"],
-        "1970-01-01T00:00:00Z"
-    );
+    let patched = core.patch(&target("volumeattachments", "a"), &Patch::Merge(owned)).unwrap();
+    assert_eq!(patched["metadata"]["creationTimestamp"], "1970-01-01T00:00:00Z");
     assert!(patched["metadata"]["deletionTimestamp"].is_null());
 }
 
 #[test]
 fn a_write_that_changes_nothing_takes_no_revision() {
     let mut core = core();
-    make(
-        &mut core,
-        "nodes",
-        json!({"metadata": {"name": "a", "labels": {"x": "y"}}}),
-    )
-    .unwrap();
+    make(&mut core, "nodes", json!({"metadata": {"name": "a", "labels": {"x": "y"}}})).unwrap();
     let before = core.revision();
     let patch = Patch::Merge(json!({"metadata": {"labels": {"x": "y"}}}));
     core.patch(&target("nodes", "a"), &patch).unwrap();
@@ -287,25 +186,14 @@ fn a_write_that_changes_nothing_takes_no_revision() {
 fn a_json_patch_applies_wholly_or_not_at_all() {
     let mut core = core();
     let at = target("nodes", "a");
-    make(
-        &mut core,
-        "nodes",
-        json!({"metadata": {"name": "a"}, "spec": {"taints": []}}),
-    )
-    .unwrap();
+    make(&mut core, "nodes", json!({"metadata": {"name": "a"}, "spec": {"taints": []}})).unwrap();
     let add = json!({"op": "add", "path": "/spec/taints/-", "value": {"key": "k"}});
     let test = json!({"op": "test", "path": "/metadata/name", "value": "b"});
     assert_eq!(code(core.patch(&at, &Patch::Json(json!([add, test])))), 422);
     assert_eq!(core.get(&at).unwrap()["spec"]["taints"], json!([]));
     core.patch(&at, &Patch::Json(json!([add]))).unwrap();
-    assert_eq!(
-        core.get(&at).unwrap()["spec"]["taints"],
-        json!([{"key": "k"}])
-    );
-    assert_eq!(
-        code(core.patch(&at, &Patch::Json(json!([{"op": "fly"}])))),
-        400
-    );
+    assert_eq!(core.get(&at).unwrap()["spec"]["taints"], json!([{"key": "k"}]));
+    assert_eq!(code(core.patch(&at, &Patch::Json(json!([{"op": "fly"}])))), 400);
     assert_eq!(code(core.patch(&at, &Patch::Merge(json!([])))), 400);
 }
 
@@ -316,33 +204,20 @@ fn finalizers_hold_a_deleted_object_until_the_last_is_gone() {
     let mut body = attachment("a");
     body["metadata"]["finalizers"] = json!(["one", "two"]);
     make(&mut core, "volumeattachments", body).unwrap();
-    core.delete(&at, &DeleteOptions::default(), UNIX_EPOCH)
-        .unwrap();
+    core.delete(&at, &DeleteOptions::default(), UNIX_EPOCH).unwrap();
     let held = core.get(&at).unwrap();
-    assert_eq!(
-        held["metadata"]["deletionTimestamp"],
-        "1970-01-01T00:00:00Z"
-    );
+    assert_eq!(held["metadata"]["deletionTimestamp"], "1970-01-01T00:00:00Z");
     let marked = core.revision();
-    core.delete(&at, &DeleteOptions::default(), UNIX_EPOCH)
-        .unwrap();
+    core.delete(&at, &DeleteOptions::default(), UNIX_EPOCH).unwrap();
     assert_eq!(core.revision(), marked, "a second delete changes nothing");
     let finalizers = |list: Value| Patch::Merge(json!({"metadata": {"finalizers": list}}));
-    assert_eq!(
-        code(core.patch(&at, &finalizers(json!(["one", "two", "three"])))),
-        422
-    );
+    assert_eq!(code(core.patch(&at, &finalizers(json!(["one", "two", "three"])))), 422);
     core.patch(&at, &finalizers(json!(["two"]))).unwrap();
     core.get(&at).unwrap();
     core.patch(&at, &finalizers(Value::Null)).unwrap();
     assert_eq!(code(core.get(&at).cloned()), 404);
-    let last = core
-        .changes_since(marked, &scope("volumeattachments"))
-        .unwrap();
-    assert_eq!(
-        last.last().map(|change| change.kind),
-        Some(ChangeKind::Deleted)
-    );
+    let last = core.changes_since(marked, &scope("volumeattachments")).unwrap();
+    assert_eq!(last.last().map(|change| change.kind), Some(ChangeKind::Deleted));
 }
 
 #[test]
@@ -357,11 +232,7 @@ fn a_delete_with_a_precondition_that_does_not_hold_deletes_nothing() {
         json!({"uid": metadata["uid"], "resourceVersion": "1"}),
     ] {
         let options = serde_json::from_value(json!({"preconditions": wanted})).unwrap();
-        assert_eq!(
-            code(core.delete(&at, &options, UNIX_EPOCH)),
-            409,
-            "{wanted}"
-        );
+        assert_eq!(code(core.delete(&at, &options, UNIX_EPOCH)), 409, "{wanted}");
     }
     let both = json!({"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]});
     let options = serde_json::from_value(json!({"preconditions": both})).unwrap();
@@ -375,23 +246,12 @@ fn a_running_pod_stays_until_it_is_deleted_by_force() {
     let at = target("pods", "default/p");
     let body = json!({"metadata": {"name": "p"}, "spec": {"nodeName": "n"}});
     make(&mut core, "pods", body).unwrap();
-    core.delete(&at, &DeleteOptions::default(), UNIX_EPOCH)
-        .unwrap();
+    core.delete(&at, &DeleteOptions::default(), UNIX_EPOCH).unwrap();
     let held = core.get(&at).unwrap();
-    assert_eq!(
-        held["metadata"]["deletionTimestamp"],
-        "1970-01-01T00:00:30Z"
-    );
-    core.patch(
-        &at,
-        &Patch::Merge(json!({"metadata": {"labels": {"a": "b"}}})),
-    )
-    .unwrap();
+    assert_eq!(held["metadata"]["deletionTimestamp"], "1970-01-01T00:00:30Z");
+    core.patch(&at, &Patch::Merge(json!({"metadata": {"labels": {"a": "b"}}}))).unwrap();
     core.get(&at).unwrap();
-    let force = DeleteOptions {
-        grace_period_seconds: Some(0),
-        ..DeleteOptions::default()
-    };
+    let force = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
     core.delete(&at, &force, UNIX_EPOCH).unwrap();
     assert_eq!(code(core.get(&at).cloned()), 404);
 }
@@ -403,27 +263,14 @@ fn pages_show_one_moment_although_the_store_goes_on() {
         make(&mut core, "nodes", json!({"metadata": {"name": name}})).unwrap();
     }
     let names = |listed: &Listed| -> Vec<String> {
-        listed
-            .items
-            .iter()
-            .map(|n| n["metadata"]["name"].to_string())
-            .collect()
+        listed.items.iter().map(|n| n["metadata"]["name"].to_string()).collect()
     };
     let nodes = scope("nodes");
-    let first = core
-        .list(
-            &nodes,
-            &Page {
-                limit: Some(2),
-                ..Page::default()
-            },
-        )
-        .unwrap();
+    let first = core.list(&nodes, &Page { limit: Some(2), ..Page::default() }).unwrap();
     assert_eq!(names(&first), [r#""a""#, r#""b""#]);
     let (after, left) = first.more.clone().unwrap();
     assert_eq!(left, 2);
-    core.delete(&target("nodes", "c"), &DeleteOptions::default(), UNIX_EPOCH)
-        .unwrap();
+    core.delete(&target("nodes", "c"), &DeleteOptions::default(), UNIX_EPOCH).unwrap();
     make(&mut core, "nodes", json!({"metadata": {"name": "e"}})).unwrap();
     let page = Page {
         limit: Some(2),
@@ -433,10 +280,7 @@ fn pages_show_one_moment_although_the_store_goes_on() {
     };
     let second = core.list(&nodes, &page).unwrap();
     assert_eq!(names(&second), [r#""c""#, r#""d""#]);
-    assert_eq!(
-        (second.more.clone(), second.revision),
-        (None, first.revision)
-    );
+    assert_eq!((second.more.clone(), second.revision), (None, first.revision));
     core.expire_history();
     assert_eq!(code(core.list(&nodes, &page)), 410);
 }
@@ -444,10 +288,7 @@ fn pages_show_one_moment_although_the_store_goes_on() {
 #[test]
 fn a_version_from_the_future_is_refused() {
     let core = core();
-    let page = Page {
-        not_older_than: 999,
-        ..Page::default()
-    };
+    let page = Page { not_older_than: 999, ..Page::default() };
     assert_eq!(code(core.list(&scope("nodes"), &page)), 504);
 }
 
@@ -462,12 +303,7 @@ fn history_beyond_its_bound_expires() {
     make(&mut core, "nodes", json!({"metadata": {"name": "d"}})).unwrap();
     let failure = core.changes_since(start, &scope("nodes")).unwrap_err();
     assert_eq!((failure.code, failure.reason), (410, "Expired"));
-    assert_eq!(
-        core.changes_since(start + 1, &scope("nodes"))
-            .unwrap()
-            .len(),
-        3
-    );
+    assert_eq!(core.changes_since(start + 1, &scope("nodes")).unwrap().len(), 3);
 }
 
 #[test]
@@ -477,24 +313,13 @@ fn a_selector_turns_changes_into_comings_and_goings() {
     let start = core.revision();
     make(&mut core, "nodes", json!({"metadata": {"name": "a"}})).unwrap();
     for label in [json!("y"), json!("y2"), Value::Null] {
-        core.patch(
-            &at,
-            &Patch::Merge(json!({"metadata": {"labels": {"x": label}}})),
-        )
-        .unwrap();
+        core.patch(&at, &Patch::Merge(json!({"metadata": {"labels": {"x": label}}}))).unwrap();
     }
-    core.delete(&at, &DeleteOptions::default(), UNIX_EPOCH)
-        .unwrap();
+    core.delete(&at, &DeleteOptions::default(), UNIX_EPOCH).unwrap();
     let mut labelled = scope("nodes");
     labelled.selector = Selector::parse(labelled.resource, "x", "").unwrap();
     let seen = core.changes_since(start, &labelled).unwrap();
     let kinds: Vec<_> = seen.iter().map(|change| change.kind).collect();
-    assert_eq!(
-        kinds,
-        [ChangeKind::Added, ChangeKind::Modified, ChangeKind::Deleted]
-    );
-    assert_eq!(
-        seen[2].object["metadata"]["resourceVersion"],
-        seen[2].revision.to_string()
-    );
+    assert_eq!(kinds, [ChangeKind::Added, ChangeKind::Modified, ChangeKind::Deleted]);
+    assert_eq!(seen[2].object["metadata"]["resourceVersion"], seen[2].revision.to_string());
 }

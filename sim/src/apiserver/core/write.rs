@@ -48,11 +48,7 @@ impl Core {
     ///
     /// 400 for an unknown kind or a malformed object, 404 (namespace), 409 (name taken), 422 (name).
     pub fn seed(&mut self, body: Value, now: SystemTime) -> Result<Value, Failure> {
-        let Target {
-            resource,
-            namespace,
-            ..
-        } = own_target(&body)?;
+        let Target { resource, namespace, .. } = own_target(&body)?;
         let object = admit::shape(resource, body)?;
         self.insert(resource, &namespace, object, now)
     }
@@ -71,23 +67,14 @@ impl Core {
                            on the request";
             return Err(Failure::bad_request(message));
         }
-        let mut name = object["metadata"]["name"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
-        if let Some(prefix) = object["metadata"]["generateName"]
-            .as_str()
-            .filter(|p| !p.is_empty())
+        let mut name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        if let Some(prefix) = object["metadata"]["generateName"].as_str().filter(|p| !p.is_empty())
             && name.is_empty()
         {
             name = format!("{prefix}{}", self.name_suffix());
         }
         admit::name(resource, &name)?;
-        let key = Key {
-            resource,
-            namespace: namespace.to_owned(),
-            name: name.clone(),
-        };
+        let key = Key { resource, namespace: namespace.to_owned(), name: name.clone() };
         if self.objects.contains_key(&key) {
             return Err(Failure::already_exists(resource, &name));
         }
@@ -109,11 +96,8 @@ impl Core {
         let Some(namespaces) = kinds::by_path("", "v1", "namespaces") else {
             return Ok(());
         };
-        let key = Key {
-            resource: namespaces,
-            namespace: String::new(),
-            name: namespace.to_owned(),
-        };
+        let key =
+            Key { resource: namespaces, namespace: String::new(), name: namespace.to_owned() };
         match resource.namespaced && !self.objects.contains_key(&key) {
             true => Err(Failure::not_found(namespaces, namespace)),
             false => Ok(()),
