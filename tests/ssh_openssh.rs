@@ -158,7 +158,8 @@ async fn one_session_runs_many_commands() {
     let server = OpenSsh::start("").await;
     for second in BOTH {
         let mut session = connect(&server, second).await;
-        for i in 0..40 {
+        // OpenSSH allows ten channels at a time, so far fewer than this must stay open.
+        for i in 0..24 {
             let output = within(session.exec(&format!("echo {i}"))).await;
             let output = output.unwrap_or_else(|e| panic!("{second:?} {i}: {e}\n{}", server.log()));
             assert_eq!(output.stdout, format!("{i}\n").as_bytes());
@@ -363,11 +364,13 @@ async fn the_end_of_the_server_is_noticed_while_idle_and_during_a_command() {
 async fn a_goodbye_closes_the_connection() {
     let server = OpenSsh::start("").await;
     for second in BOTH {
-        let session = connect(&server, second).await;
+        let mut session = connect(&server, second).await;
         let closed = session.closed();
+        // Until then the server may still be writing, and miss the goodbye.
+        within(session.exec("true")).await.unwrap();
         within(session.close()).await;
         within(closed.cancelled()).await;
-        within(server.logged("disconnect")).await;
+        within(server.logged("Received disconnect")).await;
         fs::remove_file(server.path("log")).unwrap();
     }
 }

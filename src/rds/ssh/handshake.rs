@@ -116,8 +116,19 @@ impl Gathering {
 }
 
 #[cfg(test)]
-mod test {
+pub(super) mod test {
     use super::*;
+
+    /// A box that nobody contacts.
+    pub(in super::super) fn target() -> Target {
+        let pin = format!("SHA256:{}", "A".repeat(43));
+        Target {
+            address: "box:22".to_owned(),
+            user: "csi".to_owned(),
+            pins: PinnedKeys::parse([pin.as_str()]).unwrap(),
+            max_output: 1024,
+        }
+    }
 
     #[test]
     fn output_is_gathered_up_to_the_limit_and_no_further() {

@@ -148,7 +148,7 @@ mod test {
                 "no list",
             ),
             (endless_packets, "packets without end"),
-            (b"SSH-2.0-x\r\n".to_vec(), "eof"),
+            (b"SSH-2.0-x\r\n".to_vec(), "end of file"),
         ];
         for (bytes, expected) in table {
             let error = read(&bytes).unwrap_err();
