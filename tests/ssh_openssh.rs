@@ -1,5 +1,7 @@
 //! The SSH transport against a real OpenSSH server, limited to what a RouterOS box may offer.
 
+#![expect(clippy::unwrap_used, reason = "also what the tests share is test code")]
+
 #[path = "support/openssh.rs"]
 mod openssh;
 

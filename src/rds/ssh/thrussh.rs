@@ -294,9 +294,9 @@ mod test {
         };
         for prefer_ed25519 in [true, false] {
             let preferred = configuration(prefer_ed25519).preferred;
-            assert_eq!(names(&preferred.kex), NEEDS.kex);
-            assert_eq!(names(&preferred.cipher), NEEDS.ciphers);
-            assert_eq!(names(&preferred.mac), NEEDS.macs);
+            assert_eq!(names(preferred.kex), NEEDS.kex);
+            assert_eq!(names(preferred.cipher), NEEDS.ciphers);
+            assert_eq!(names(preferred.mac), NEEDS.macs);
             let keys: Vec<String> = preferred
                 .key
                 .iter()
