@@ -221,6 +221,38 @@ async fn either_of_two_pinned_keys_and_a_fingerprint_are_accepted() {
 }
 
 #[tokio::test]
+async fn of_a_server_with_two_host_keys_the_pinned_one_is_asked_for() {
+    let server = OpenSsh::start("HostKey $DIR/host_ed25519").await;
+    for second in BOTH {
+        for name in ["host_rsa.pub", "host_ed25519.pub"] {
+            let line = fs::read_to_string(server.path(name)).unwrap();
+            let pins = PinnedKeys::parse([line.as_str()]).unwrap();
+            let (user, log) = (OpenSsh::user().await, Lines::default().logger());
+            let key = server.key("ed25519");
+            let connector = SshConnector::new(server.address(), user, key, pins, second, log);
+            let opened = within(connector.connect()).await;
+            opened.unwrap_or_else(|e| panic!("{second:?} {name}: {e}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_box_that_hangs_up_is_a_failed_handshake_that_says_where_to_look() {
+    let server = OpenSsh::start("").await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let hang_up = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+    for second in BOTH {
+        let pins = PinnedKeys::parse([server.host_key().as_str()]).unwrap();
+        let (key, log) = (server.key("rsa"), Lines::default().logger());
+        let connector = SshConnector::new(address.as_str(), "user", key, pins, second, log);
+        let text = refused(&connector).await.to_string();
+        assert!(text.contains("/ip/service/print"), "{second:?}: {text}");
+    }
+    hang_up.abort();
+}
+
+#[tokio::test]
 async fn a_key_that_the_box_does_not_know_is_refused_by_name() {
     let server = OpenSsh::start("").await;
     let stranger = server.path("stranger");

@@ -85,7 +85,7 @@ where
         Ok(AuthResult::Failure { .. }) if !handle.is_closed() => return Err(target.refused()),
         Ok(AuthResult::Failure { .. }) | Err(_) => {
             return Err(match (&mut handle).await {
-                Ok(()) => target.handshake("the box closed the connection"),
+                Ok(()) => target.hung_up(),
                 Err(ended) => ended.into_failure(target),
             });
         }
@@ -151,6 +151,8 @@ impl Ended {
         match self {
             Ended::WrongHostKey(offered) => target.wrong_host_key(offered),
             Ended::Library(::russh::Error::NoAuthMethod) => target.refused(),
+            Ended::Library(::russh::Error::Disconnect | ::russh::Error::HUP) => target.hung_up(),
+            Ended::Library(::russh::Error::IO(e)) => target.broken(&e),
             Ended::Library(e @ ::russh::Error::NoCommonAlgo { .. }) => {
                 Failure::NoCommonAlgorithm(e.to_string())
             }

@@ -53,7 +53,7 @@ where
         Ok(false) if !handle.is_closed() => return Err(target.refused()),
         Ok(false) | Err(_) => {
             return Err(match (&mut handle).await {
-                Ok(()) => target.handshake("the box closed the connection"),
+                Ok(()) => target.hung_up(),
                 Err(ended) => ended.into_failure(target),
             });
         }
@@ -120,6 +120,8 @@ impl Ended {
         match self {
             Ended::WrongHostKey(offered) => target.wrong_host_key(offered),
             Ended::Library(NoAuthMethod) => target.refused(),
+            Ended::Library(Disconnect | HUP) => target.hung_up(),
+            Ended::Library(IO(e)) => target.broken(&e),
             Ended::Library(
                 e @ (NoCommonKexAlgo | NoCommonKeyAlgo | NoCommonCipher | NoCommonMac),
             ) => Failure::NoCommonAlgorithm(e.to_string()),
