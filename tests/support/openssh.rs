@@ -30,7 +30,8 @@ pub struct OpenSsh {
 
 impl OpenSsh {
     /// Starts a server with an RSA host key only, as a RouterOS box has it, and these further
-    /// lines of configuration.
+    /// lines of configuration, in which `$DIR` is the server's directory. There is a second host
+    /// key, `host_ed25519`, to be named there.
     pub async fn start(configuration: &str) -> Self {
         assert!(
             Path::new(SSHD).exists(),
@@ -38,6 +39,7 @@ impl OpenSsh {
         );
         let dir = tempfile::tempdir().unwrap();
         keygen(&dir.path().join("host_rsa"), &["-t", "rsa", "-b", "2048"]).await;
+        keygen(&dir.path().join("host_ed25519"), &["-t", "ed25519"]).await;
         keygen(&dir.path().join("ed25519"), &["-t", "ed25519"]).await;
         keygen(&dir.path().join("rsa"), &["-t", "rsa", "-b", "2048"]).await;
         let public = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
@@ -51,6 +53,7 @@ impl OpenSsh {
             dir.path().display()
         );
         let file = dir.path().join("sshd_config");
+        let lines = lines.replace("$DIR", &dir.path().display().to_string());
         fs::write(&file, lines).unwrap();
         // Debian's sshd, started as root, wants it. Another user needs none.
         let _ = fs::create_dir_all("/run/sshd");

@@ -34,6 +34,23 @@ impl Target {
         })
     }
 
+    /// The box hung up before the login was done.
+    pub(super) fn hung_up(&self) -> Failure {
+        self.handshake(
+            "the box closed the connection; `/ip/service/print detail where name=ssh` shows from \
+             where and how often it may be used",
+        )
+    }
+
+    /// The connection broke during the handshake.
+    pub(super) fn broken(&self, error: &std::io::Error) -> Failure {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+        match error.kind() {
+            UnexpectedEof | ConnectionReset | BrokenPipe => self.hung_up(),
+            _ => self.handshake(error),
+        }
+    }
+
     /// Anything else.
     pub(super) fn handshake(&self, reason: impl ToString) -> Failure {
         Failure::Other(ConnectError::Handshake {
@@ -109,8 +126,19 @@ impl Gathering {
 }
 
 #[cfg(test)]
-mod test {
+pub(super) mod test {
     use super::*;
+
+    /// A box that nobody contacts.
+    pub(in super::super) fn target() -> Target {
+        let pin = format!("SHA256:{}", "A".repeat(43));
+        Target {
+            address: "box:22".to_owned(),
+            user: "csi".to_owned(),
+            pins: PinnedKeys::parse([pin.as_str()]).unwrap(),
+            max_output: 1024,
+        }
+    }
 
     #[test]
     fn output_is_gathered_up_to_the_limit_and_no_further() {

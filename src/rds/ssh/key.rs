@@ -195,7 +195,11 @@ fn kind_of_pkcs8(bytes: &[u8]) -> Result<&'static str, KeyError> {
     if holds(OID_RSA) {
         Ok(RSA)
     } else if holds(OID_ED25519) {
-        Ok(ED25519)
+        // thrussh 0.49 reads a form of its own here, and takes the standard one for another key.
+        Err(KeyError::NoKey(
+            "it is an Ed25519 key in PKCS#8; make one with `ssh-keygen -t ed25519`, or convert it \
+             with `ssh-keygen -p` of OpenSSH 9.6 or later",
+        ))
     } else if holds(OID_EC) {
         Err(KeyError::Type("ECDSA".to_owned()))
     } else {

@@ -44,6 +44,8 @@ pub(super) struct Renewing {
     closed: CancellationToken,
     /// Tells the watch over `current` that its end is intended.
     superseded: CancellationToken,
+    /// A command was begun and its future dropped: no fresh connection may hide that.
+    unfinished: bool,
 }
 
 impl Renewing {
@@ -51,7 +53,15 @@ impl Renewing {
     pub(super) fn new(first: Box<dyn Session>, open: Open) -> Self {
         let closed = CancellationToken::new();
         let superseded = watch(first.as_ref(), closed.clone());
-        Renewing { open, current: first, used: 0, next: None, closed, superseded }
+        Renewing {
+            open,
+            current: first,
+            used: 0,
+            next: None,
+            closed,
+            superseded,
+            unfinished: false,
+        }
     }
 
     fn opening(&mut self) -> &mut AbortOnDropHandle<Opened> {
@@ -99,11 +109,19 @@ fn watch(session: &dyn Session, closed: CancellationToken) -> CancellationToken 
 #[async_trait]
 impl Session for Renewing {
     async fn exec(&mut self, line: &str) -> Result<ExecOutput, SessionError> {
+        if self.unfinished || self.closed.is_cancelled() {
+            return Err(SessionError::Closed(
+                "the session has ended before".to_owned(),
+            ));
+        }
+        self.unfinished = true;
         if self.used >= LIMIT {
             self.renew().await?;
         }
         self.used += 1;
-        let output = self.current.exec(line).await?;
+        let output = self.current.exec(line).await;
+        self.unfinished = !matches!(output, Ok(_) | Err(SessionError::Channel(_)));
+        let output = output?;
         if self.used >= EARLY {
             self.opening();
         }
@@ -122,6 +140,7 @@ impl Session for Renewing {
 #[cfg(test)]
 mod test {
     use super::*;
+    use futures::FutureExt as _;
     use std::sync::Mutex;
 
     /// Answers with its own number, and keeps what happens to all of its kind.
@@ -132,7 +151,10 @@ mod test {
 
     #[async_trait]
     impl Session for Numbered {
-        async fn exec(&mut self, _: &str) -> Result<ExecOutput, SessionError> {
+        async fn exec(&mut self, line: &str) -> Result<ExecOutput, SessionError> {
+            if line == "hang" {
+                std::future::pending::<()>().await;
+            }
             let stdout = self.number.to_string().into_bytes();
             Ok(ExecOutput { stdout, ..ExecOutput::default() })
         }
@@ -235,5 +257,34 @@ mod test {
         let error = exec(&mut session).await.unwrap_err();
         assert!(matches!(&error, SessionError::Channel(text) if text.contains("away")), "{error}");
         assert!(session.closed().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_command_that_was_given_up_ends_the_session_at_every_point_of_its_life() {
+        for before in 0..LIMIT {
+            let (mut session, _) = renewing(10).await;
+            for _ in 0..before {
+                exec(&mut session).await.unwrap();
+            }
+            assert!(session.exec("hang").now_or_never().is_none());
+            let error = exec(&mut session).await.unwrap_err();
+            assert!(
+                matches!(error, SessionError::Closed(_)),
+                "after {before}: {error}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_used_up_connection_that_has_died_is_not_renewed_silently() {
+        let (mut session, opened) = renewing(10).await;
+        for _ in 0..LIMIT {
+            exec(&mut session).await.unwrap();
+        }
+        let first = opened.lock().unwrap()[0].clone();
+        first.cancel();
+        session.closed().cancelled().await;
+        let error = exec(&mut session).await.unwrap_err();
+        assert!(matches!(error, SessionError::Closed(_)), "{error}");
     }
 }

@@ -14,6 +14,7 @@ use ::russh::client::{self, AuthResult, GexParams, Handle};
 use ::russh::keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use ::russh::{ChannelMsg, Disconnect, Limits, Preferred, cipher, compression, kex, mac};
 use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use super::handshake::{Failure, Gathering, Target};
@@ -56,11 +57,19 @@ const MACS: &[mac::Name] = &[
 
 /// Opens a session, or says why not.
 pub(super) async fn open(target: &Target, key: &PrivateKey) -> Result<Box<dyn Session>, Failure> {
-    let key = ::russh::keys::decode_secret_key(key.text(), None)
-        .map_err(|e| target.handshake(format!("the key cannot be decoded: {e}")))?;
-    let key = PrivateKeyWithHashAlg::new(Arc::new(key), Some(HashAlg::Sha256));
+    let key = decode(key).map_err(|reason| target.handshake(reason))?;
+    log_in(target, key, dial(&target.address).await?).await
+}
+
+async fn log_in<S>(
+    target: &Target,
+    key: PrivateKeyWithHashAlg,
+    stream: S,
+) -> Result<Box<dyn Session>, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let config = configuration(target.pins.prefer_ed25519()).map_err(|e| target.handshake(e))?;
-    let stream = dial(&target.address).await?;
     let (socket, grip) = Socket::new(stream, target.wire_allowance());
     let guard = Guard { pins: target.pins.clone() };
     let mut handle = client::connect_stream(Arc::new(config), socket, guard)
@@ -71,13 +80,23 @@ pub(super) async fn open(target: &Target, key: &PrivateKey) -> Result<Box<dyn Se
         Ok(AuthResult::Failure { .. }) if !handle.is_closed() => return Err(target.refused()),
         Ok(AuthResult::Failure { .. }) | Err(_) => {
             return Err(match (&mut handle).await {
-                Ok(()) => target.handshake("the box closed the connection"),
+                Ok(()) => target.hung_up(),
                 Err(ended) => ended.into_failure(target),
             });
         }
     }
     let max_output = target.max_output;
     Ok(Box::new(RusshSession { handle, grip, max_output, unfinished: false }))
+}
+
+fn decode(key: &PrivateKey) -> Result<PrivateKeyWithHashAlg, String> {
+    let key = ::russh::keys::decode_secret_key(key.text(), None)
+        .map_err(|e| format!("the key cannot be decoded: {e}"))?;
+    // What RFC 8332 requires of a server.
+    Ok(PrivateKeyWithHashAlg::new(
+        Arc::new(key),
+        Some(HashAlg::Sha256),
+    ))
 }
 
 fn configuration(prefer_ed25519: bool) -> Result<client::Config, ::russh::Error> {
@@ -119,6 +138,8 @@ impl Ended {
         match self {
             Ended::WrongHostKey(offered) => target.wrong_host_key(offered),
             Ended::Library(::russh::Error::NoAuthMethod) => target.refused(),
+            Ended::Library(::russh::Error::Disconnect | ::russh::Error::HUP) => target.hung_up(),
+            Ended::Library(::russh::Error::IO(e)) => target.broken(&e),
             Ended::Library(e @ ::russh::Error::NoCommonAlgo { .. }) => {
                 Failure::NoCommonAlgorithm(e.to_string())
             }
@@ -222,5 +243,48 @@ impl Session for RusshSession {
         if self.handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok() {
             self.grip.ended().cancelled().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::super::ConnectError;
+    use super::super::handshake::test::target;
+    use super::super::offers::RUSSH as NEEDS;
+    use super::super::socket::test::Panicking;
+    use super::*;
+
+    #[test]
+    fn what_is_configured_is_what_the_choice_of_a_transport_assumes() {
+        fn names<T: AsRef<str>>(list: &[T]) -> Vec<&str> {
+            let names = list.iter().map(AsRef::as_ref);
+            names
+                .filter(|n| !n.starts_with("kex-strict") && !n.starts_with("ext-info"))
+                .collect()
+        }
+        let sorted = |mut names: Vec<String>| {
+            names.sort();
+            names
+        };
+        for prefer_ed25519 in [true, false] {
+            let preferred = configuration(prefer_ed25519).unwrap().preferred;
+            assert_eq!(names(&preferred.kex), NEEDS.kex);
+            assert_eq!(names(&preferred.cipher), NEEDS.ciphers);
+            assert_eq!(names(&preferred.mac), NEEDS.macs);
+            let keys: Vec<String> = preferred.key.iter().map(ToString::to_string).collect();
+            assert_eq!(keys[0] == "ssh-ed25519", prefer_ed25519);
+            assert_eq!(sorted(keys), NEEDS.host_key);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_the_librarys_task_ends_as_an_error() {
+        let pair = ::russh::keys::ssh_key::private::Ed25519Keypair::from_seed(&[7; 32]);
+        let key = PrivateKeyWithHashAlg::new(Arc::new(pair.into()), None);
+        let opened = log_in(&target(), key, Panicking::default()).await;
+        let Err(Failure::Other(ConnectError::Handshake { reason, .. })) = opened else {
+            panic!("opened, or failed otherwise");
+        };
+        assert_eq!(reason, "the SSH library panicked");
     }
 }

@@ -167,9 +167,46 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
 }
 
 #[cfg(test)]
-mod test {
+pub(super) mod test {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    /// A server that introduces itself; whoever reads on panics.
+    #[derive(Default)]
+    pub(in super::super) struct Panicking {
+        introduced: bool,
+    }
+
+    impl AsyncRead for Panicking {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            assert!(!self.introduced, "the panic that the test wants");
+            self.introduced = true;
+            buf.put_slice(b"SSH-2.0-test\r\n");
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Panicking {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
 
     #[tokio::test]
     async fn abandoning_ends_a_read_that_waits_for_a_silent_peer() {

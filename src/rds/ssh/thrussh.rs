@@ -16,6 +16,7 @@ use thrussh::client::{self, Channel, Handle};
 use thrussh::{ChannelId, ChannelMsg, ChannelOpenFailure, Disconnect, Limits, Preferred};
 use thrussh_keys::PublicKeyBase64 as _;
 use thrussh_keys::key::{self as keys, KeyPair, PublicKey, SignatureHash};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use super::handshake::{Failure, Gathering, Target};
@@ -27,7 +28,13 @@ use super::{ExecOutput, Session, SessionError};
 /// Opens a session, or says why not.
 pub(super) async fn open(target: &Target, key: &PrivateKey) -> Result<Box<dyn Session>, Failure> {
     let pair = decode(key).map_err(|reason| target.handshake(reason))?;
-    let stream = dial(&target.address).await?;
+    log_in(target, pair, dial(&target.address).await?).await
+}
+
+async fn log_in<S>(target: &Target, pair: KeyPair, stream: S) -> Result<Box<dyn Session>, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (socket, grip) = Socket::new(stream, target.wire_allowance());
     let refusal = Refusal::default();
     let guard = Guard { target: target.clone(), refusal: refusal.clone() };
@@ -40,16 +47,17 @@ pub(super) async fn open(target: &Target, key: &PrivateKey) -> Result<Box<dyn Se
         Ok(false) if !handle.is_closed() => return Err(target.refused()),
         Ok(false) | Err(_) => {
             return Err(match (&mut handle).await {
-                Ok(()) => target.handshake("the box closed the connection"),
+                Ok(()) => target.hung_up(),
                 Err(ended) => ended.into_failure(target),
             });
         }
     }
+    let max_output = target.max_output;
     Ok(Box::new(ThrusshSession {
         handle,
         grip,
         refusal,
-        max_output: target.max_output,
+        max_output,
         unfinished: false,
     }))
 }
@@ -102,6 +110,8 @@ impl Ended {
         match self {
             Ended::WrongHostKey(offered) => target.wrong_host_key(offered),
             Ended::Library(NoAuthMethod) => target.refused(),
+            Ended::Library(Disconnect | HUP) => target.hung_up(),
+            Ended::Library(IO(e)) => target.broken(&e),
             Ended::Library(
                 e @ (NoCommonKexAlgo | NoCommonKeyAlgo | NoCommonCipher | NoCommonMac),
             ) => Failure::NoCommonAlgorithm(e.to_string()),
@@ -241,5 +251,51 @@ impl Session for ThrusshSession {
         if self.handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok() {
             self.grip.ended().cancelled().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::super::ConnectError;
+    use super::super::handshake::test::target;
+    use super::super::offers::THRUSSH as NEEDS;
+    use super::super::socket::test::Panicking;
+    use super::*;
+
+    #[test]
+    fn what_is_configured_is_what_the_choice_of_a_transport_assumes() {
+        fn names<T: AsRef<str>>(list: &[T]) -> Vec<&str> {
+            let names = list.iter().map(AsRef::as_ref);
+            names
+                .filter(|n| !n.starts_with("kex-strict") && !n.starts_with("ext-info"))
+                .collect()
+        }
+        let sorted = |mut names: Vec<String>| {
+            names.sort();
+            names
+        };
+        for prefer_ed25519 in [true, false] {
+            let preferred = configuration(prefer_ed25519).preferred;
+            assert_eq!(names(preferred.kex), NEEDS.kex);
+            assert_eq!(names(preferred.cipher), NEEDS.ciphers);
+            assert_eq!(names(preferred.mac), NEEDS.macs);
+            let keys: Vec<String> = preferred
+                .key
+                .iter()
+                .map(|k| k.as_ref().to_owned())
+                .collect();
+            assert_eq!(keys[0] == "ssh-ed25519", prefer_ed25519);
+            assert_eq!(sorted(keys), NEEDS.host_key);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_the_librarys_task_ends_as_an_error() {
+        let pair = KeyPair::generate_ed25519().unwrap();
+        let opened = log_in(&target(), pair, Panicking::default()).await;
+        let Err(Failure::Other(ConnectError::Handshake { reason, .. })) = opened else {
+            panic!("opened, or failed otherwise");
+        };
+        assert_eq!(reason, "the SSH library panicked");
     }
 }

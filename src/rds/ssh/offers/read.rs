@@ -123,7 +123,7 @@ mod test {
             (b"SSH-2.0-x\r\n\0\0\0\x02\xff\x14".to_vec(), "padding"),
             ([b"SSH-2.0-x\n".to_vec(), packet(&[1, 0])].concat(), "no list"),
             (endless_packets, "packets without end"),
-            (b"SSH-2.0-x\r\n".to_vec(), "eof"),
+            (b"SSH-2.0-x\r\n".to_vec(), "end of file"),
         ];
         for (bytes, expected) in table {
             let error = read(&bytes).unwrap_err();
