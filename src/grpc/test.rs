@@ -15,6 +15,7 @@ use slog::{Drain, Logger, o};
 use tokio::io::DuplexStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::{Channel, Endpoint};
@@ -233,6 +234,13 @@ impl Harness {
         });
         let endpoint = Endpoint::from_static("http://memory");
         endpoint.connect_with_connector(connector).await.unwrap()
+    }
+
+    /// Tells the server to stop and waits for it, though not for ever.
+    async fn stopped(self) -> Drained {
+        self.stop.cancel();
+        let ended = timeout(Duration::from_secs(600), self.server).await;
+        ended.expect("the server must stop").unwrap().unwrap()
     }
 
     async fn controller(&self) -> ControllerClient<Channel> {
