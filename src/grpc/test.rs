@@ -3,6 +3,7 @@
 mod calls;
 mod records;
 mod stop;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
