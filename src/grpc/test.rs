@@ -268,7 +268,7 @@ fn parts(fake: Fake) -> Parts {
         Arc::<Measured>::default(),
     );
     let log = records.logger();
-    let runs = Runs::new(8, Duration::from_secs(60));
+    let runs = Runs::new(8, Duration::from_secs(60), log.clone());
     Parts {
         services: Services {
             identity: Identity::new("rds.csi.srvlab.io", told.clone(), log.clone()),
