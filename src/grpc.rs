@@ -43,8 +43,8 @@ pub mod csi {
 
 /// Largest message that is read, in bytes. The largest request of the contract is a few KiB.
 const REQUEST_LENGTH_MAX: usize = 4 << 20;
-/// Largest message that is written, in bytes: a listing of 10,000 volumes has about 5 MiB.
-const RESPONSE_LENGTH_MAX: usize = 64 << 20;
+/// Largest message that is written, in bytes: a page of volumes has about 2 MiB.
+const RESPONSE_LENGTH_MAX: usize = 16 << 20;
 /// Calls at a time on one connection. Sidecars open one each, with 10 to 100 workers.
 const STREAMS_MAX: u32 = 512;
 /// Largest block of HTTP/2 headers, in bytes.

@@ -21,7 +21,7 @@ mod volume;
 #[cfg(test)]
 mod test;
 
-pub use list::{CapacityQuery, ListVolumes};
+pub use list::{CapacityQuery, ENTRIES_MAX, ListVolumes};
 pub use places::{Handle, Place, Places};
 pub use publish::Unpublish;
 pub use size::{DEFAULT_BYTES, GRANULE, LARGEST_BYTES};

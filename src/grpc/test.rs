@@ -3,6 +3,7 @@
 mod calls;
 mod records;
 mod stop;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -15,6 +16,7 @@ use slog::{Drain, Logger, o};
 use tokio::io::DuplexStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::{Channel, Endpoint};
@@ -215,6 +217,13 @@ impl Harness {
         endpoint.connect_with_connector(connector).await.unwrap()
     }
 
+    /// Tells the server to stop and waits for it, though not for ever.
+    async fn stopped(self) -> Drained {
+        self.stop.cancel();
+        let ended = timeout(Duration::from_secs(600), self.server).await;
+        ended.expect("the server must stop").unwrap().unwrap()
+    }
+
     async fn controller(&self) -> ControllerClient<Channel> {
         ControllerClient::new(self.channel().await)
     }
@@ -237,7 +246,7 @@ fn parts(fake: Fake) -> Parts {
     let (told, measured) =
         (Arc::new(Told(Mutex::new(Readiness::Ready))), Arc::<Measured>::default());
     let log = records.logger();
-    let runs = Runs::new(8, Duration::from_secs(60));
+    let runs = Runs::new(8, Duration::from_secs(60), log.clone());
     Parts {
         services: Services {
             identity: Identity::new("rds.csi.srvlab.io", told.clone(), log.clone()),

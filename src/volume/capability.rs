@@ -1,7 +1,7 @@
 //! How a volume is to be used: raw or with a file system, from one node or several.
 
-/// The file systems that a node can make and grow.
-pub const FS_TYPES: [&str; 3] = ["ext4", "xfs", "btrfs"];
+/// The file systems that a node can make and grow. ext3 is there for volumes of the first driver.
+pub const FS_TYPES: [&str; 4] = ["ext4", "ext3", "xfs", "btrfs"];
 /// The file system of a volume for which nobody names one.
 pub const DEFAULT_FS_TYPE: &str = "ext4";
 
@@ -119,9 +119,9 @@ mod test {
         for fs_type in FS_TYPES {
             assert_eq!(file_system(AccessMode::SingleNodeWriter, fs_type).unsupported(), None);
         }
-        for fs_type in ["ext3", "ntfs", "XFS", ""] {
+        for fs_type in ["ext2", "ntfs", "XFS", ""] {
             let why = file_system(AccessMode::SingleNodeWriter, fs_type).unsupported();
-            assert!(why.unwrap().contains("ext4, xfs, btrfs"), "{fs_type}");
+            assert!(why.unwrap().contains("ext4, ext3, xfs, btrfs"), "{fs_type}");
         }
         assert!(FS_TYPES.contains(&DEFAULT_FS_TYPE));
     }

@@ -8,13 +8,16 @@ use crate::volume::{BackendName, VolumePath};
 
 /// Longest page token in bytes. Ours are shorter; whether one is ours is not judged here.
 const TOKEN_LENGTH_MAX: usize = 1024;
+/// Most entries of one page, whatever is asked for. An entry has about 400 bytes, and sidecars
+/// refuse answers beyond 4 MiB (the default of grpc-go); they all follow the page token.
+pub const ENTRIES_MAX: usize = 5000;
 
 /// A page of all volumes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListVolumes {
     /// Where it starts; empty at the beginning.
     pub token: String,
-    /// At most so many entries; 0 means no bound.
+    /// At most so many entries: what was asked for, and never more than [`ENTRIES_MAX`].
     pub max: usize,
 }
 
@@ -28,7 +31,14 @@ impl TryFrom<Incoming<'_, pb::ListVolumesRequest>> for ListVolumes {
             invalid("max_entries", what)
         })?;
         text::text("starting_token", &request.starting_token, TOKEN_LENGTH_MAX)?;
-        Ok(Self { token: request.starting_token, max })
+        Ok(Self {
+            token: request.starting_token,
+            max: if max == 0 {
+                ENTRIES_MAX
+            } else {
+                max.min(ENTRIES_MAX)
+            },
+        })
     }
 }
 

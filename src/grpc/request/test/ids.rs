@@ -1,7 +1,49 @@
 //! Volume ids, node ids and names.
 
+use std::sync::Arc;
+
 use super::*;
-use crate::operations::{CreateVolume, Expand, Publish};
+use crate::operations::{Backend, Backends, CreateVolume, Expand, Publish};
+use crate::rds::{Command, Failure, Link, Rds, Reply};
+use crate::volume::turns::Turn;
+
+/// A box that nobody asks anything.
+struct Silent;
+
+#[async_trait::async_trait]
+impl Rds for Silent {
+    async fn execute(&self, _: Command, _: Option<Turn>) -> Result<Reply, Failure> {
+        Ok(Reply::default())
+    }
+    fn link(&self) -> Link {
+        Link::Down {
+            since: tokio::time::Instant::now(),
+            next: None,
+            why: String::new(),
+        }
+    }
+}
+
+#[test]
+fn the_places_of_requests_are_the_boxes_of_the_operations() {
+    let wanted = places();
+    let backend = |(name, place): (&BackendName, &Place)| Backend {
+        name: name.clone(),
+        address: place.address.clone(),
+        nvme_address: place.nvme_address.clone(),
+        nvme_port: place.nvme_port,
+        volume_paths: place.volume_paths.clone(),
+        nqn_base: place.nqn_base.clone(),
+        rds: Arc::new(Silent),
+    };
+    let boxes = wanted.by_name.iter().map(backend);
+    let backends = Backends {
+        by_name: boxes.map(|one| (one.name.clone(), one)).collect(),
+        bare_ids: wanted.bare_ids.clone(),
+        default: wanted.default.clone(),
+    };
+    assert_eq!(Places::from(&backends), wanted);
+}
 
 fn delete(id: &str) -> Result<DeleteVolume, Error> {
     read(pb::DeleteVolumeRequest { volume_id: id.into(), ..Default::default() })
@@ -121,8 +163,26 @@ fn a_listing_takes_any_token_and_no_negative_bound() {
     let list = |max_entries, token: &str| {
         read::<ListVolumes, _>(pb::ListVolumesRequest { max_entries, starting_token: token.into() })
     };
-    assert_eq!(list(7, "t").unwrap(), ListVolumes { token: "t".into(), max: 7 });
-    assert_eq!(list(0, "").unwrap().max, 0);
-    assert!(list(-1, "").unwrap_err().message.starts_with("max_entries: -1"));
-    assert!(list(0, &"t".repeat(1025)).unwrap_err().message.starts_with("starting_token: "));
+    assert_eq!(
+        list(7, "t").unwrap(),
+        ListVolumes {
+            token: "t".into(),
+            max: 7
+        }
+    );
+    for unbounded in [0, i32::MAX] {
+        assert_eq!(list(unbounded, "").unwrap().max, ENTRIES_MAX);
+    }
+    assert!(
+        list(-1, "")
+            .unwrap_err()
+            .message
+            .starts_with("max_entries: -1")
+    );
+    assert!(
+        list(0, &"t".repeat(1025))
+            .unwrap_err()
+            .message
+            .starts_with("starting_token: ")
+    );
 }

@@ -164,7 +164,7 @@ fn the_file_system_comes_from_the_capability_then_from_the_class() {
         ("ext4", vec![("fsType", "xfs")]),
         ("", vec![theirs, ("fsType", "ext4")]),
         ("ntfs", vec![]),
-        ("", vec![("fsType", "ext3")]),
+        ("", vec![("fsType", "ext2")]),
     ] {
         assert_eq!(fs_type(asked, &pairs).unwrap_err().kind, Kind::Invalid, "{asked} {pairs:?}");
     }
