@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -52,9 +53,12 @@ impl Mock {
         (kube::Client::new(transport, "default"), Self { calls })
     }
 
-    /// The next request.
+    /// The next request. Where none comes, the test fails instead of waiting for ever: the hour is
+    /// one of paused time.
     pub async fn next(&mut self) -> Call {
-        self.calls.recv().await.expect("the client is gone")
+        let next = tokio::time::timeout(Duration::from_secs(3600), self.calls.recv());
+        let next = next.await.expect("nothing is asked any more");
+        next.expect("the client is gone")
     }
 
     /// The next request, which must be this one.

@@ -147,9 +147,7 @@ async fn a_watch_request_that_is_itself_answered_with_410_lists_again() {
     let call = rig.mock.expect(Method::GET, NODES).await;
     call.fail(410, "Expired");
     let _watch = rig.list_and_watch(60, json!([node("a", true, 1)])).await;
-    while rig.names() != ["a"] {
-        rig.change().await;
-    }
+    assert_eq!(rig.names(), ["a"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -226,17 +224,27 @@ async fn a_version_that_the_server_never_accepts_again_ends_in_a_new_list() {
     let watch = rig.list_and_watch(1000, json!([node("a", true, 900)])).await;
     rig.change().await;
     drop(watch);
+    let mut refused = 0;
     let relist = loop {
         let call = rig.mock.next().await;
         if !call.uri.contains("watch=true") {
             break call;
         }
+        refused += 1;
+        assert!(
+            refused <= FAILURES_MAX,
+            "it insists on a version that is unknown"
+        );
         call.fail(504, "Timeout");
     };
     relist.ok(list(5, json!([node("b", true, 4)])));
-    while rig.names() != ["b"] {
-        rig.change().await;
-    }
+    let from_there = rig.mock.next().await;
+    assert!(
+        from_there.uri.contains("resourceVersion=5"),
+        "{}",
+        from_there.uri
+    );
+    assert_eq!(rig.names(), ["b"]);
 }
 
 #[tokio::test(start_paused = true)]

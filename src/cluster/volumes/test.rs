@@ -126,7 +126,7 @@ fn a_copy_that_somebody_has_edited_is_unreadable_with_a_short_reason_and_never_a
         changed("nodes", json!("n1")),
         changed("x".repeat(10_000).as_str(), json!("\u{1b}[31m")),
         "[".repeat(10_000),
-        " ".repeat(COPY_LENGTH_MAX + 1),
+        format!("{valid}{}", " ".repeat(COPY_LENGTH_MAX)),
     ] {
         let CopyState::Unreadable(reason) = read_copy(Some(&text)) else {
             panic!("read: {text}");
