@@ -397,17 +397,16 @@ impl RdsConnectionActor {
             return self.deny(answer, Denied::NotConnected);
         }
         let settings = self.shop.sessions.settings();
-        let expires = Instant::now() + settings.command_deadline;
-        let job = Job {
+        if !self.volatile.queue.has_room(settings.queue_max) {
+            return self.deny(answer, Denied::Busy);
+        }
+        self.volatile.queue.push(Job {
             command,
             turn,
             answer,
-            expires,
-        };
-        match self.volatile.queue.push(job, settings.queue_max) {
-            Ok(()) => self.dispatch(ctx),
-            Err(job) => self.deny(job.answer, Denied::Busy),
-        }
+            expires: Instant::now() + settings.command_deadline,
+        });
+        self.dispatch(ctx);
     }
 
     fn deny(&self, answer: AnswerTo, denied: Denied) {
@@ -416,7 +415,7 @@ impl RdsConnectionActor {
             Denied::NotConnected => not_connected(&address, &self.link.borrow(), Instant::now()),
             Denied::Busy => Failure::Busy {
                 address,
-                waiting: self.volatile.queue.len(),
+                waiting: self.volatile.queue.waiting(),
             },
             Denied::Stopping => Failure::Stopping { address },
         };
@@ -430,7 +429,7 @@ impl RdsConnectionActor {
         let lanes = self.shop.sessions.settings().lanes;
         while let Some(up) = &mut self.volatile.up
             && up.lanes.has_free(lanes)
-            && let Some(work) = self.volatile.queue.next()
+            && let Some(work) = self.volatile.queue.take()
         {
             let (session, closed) = up.lanes.take();
             let (epoch, abandon) = (up.epoch, up.abandon.clone());
@@ -458,7 +457,7 @@ impl RdsConnectionActor {
             return;
         };
         if let Some(why) = ended.broken {
-            warn!(self.guard.log(), "lane lost its session";
+            info!(self.guard.log(), "lane lost its session";
                 "address" => &self.address, "error" => why);
             self.metrics.lane_replaced(&self.address);
         }
@@ -495,7 +494,7 @@ impl RdsConnectionActor {
     fn measure(&self) {
         let busy = self.volatile.up.as_ref().map_or(0, |up| up.lanes.busy());
         self.metrics
-            .queue(&self.address, self.volatile.queue.len(), busy);
+            .queue(&self.address, self.volatile.queue.waiting(), busy);
     }
 
     fn close_surplus(&mut self, ctx: &mut Context<Self>, surplus: Vec<Box<dyn Session>>) {

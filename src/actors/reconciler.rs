@@ -320,6 +320,8 @@ impl ReconcilerActor {
         ctx.add_stream(WatchStream::new(self.settings.clone()).map(|_| SettingsSeen));
         if self.restarted {
             self.volatile.causes.add(Cause::Restart);
+            // The message that stood for these may be the one that panicked.
+            self.volatile.causes.add(self.pending.take());
         }
         let causes = self.volatile.causes;
         if causes.is_empty() {

@@ -322,5 +322,9 @@ async fn a_panic_in_any_entry_loses_no_trigger() {
         assert_eq!(subject.restarted.causes(), expected);
         assert!((subject.handles.alive)());
         assert_eq!(subject.last(), Some("done"), "{entry:?}");
+        let before = subject.count();
+        subject.trigger.fire(Cause::Node);
+        pass(10_000).await;
+        assert_eq!(subject.count(), before + 1, "{entry:?}: deaf afterwards");
     }
 }
