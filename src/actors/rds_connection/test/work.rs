@@ -294,6 +294,29 @@ async fn fewer_lanes_hold_at_once_for_idle_sessions_and_more_lanes_for_what_wait
 }
 
 #[actix::test]
+async fn lanes_of_before_a_restart_of_the_box_do_not_count_as_free_after_it() {
+    tokio::time::pause();
+    let subject = up(exact()).await;
+    subject.peer.does("Table", Doing::Takes(20));
+    let all: Vec<_> = (0..9)
+        .map(|_| subject.spawn(Command::Table, None))
+        .collect();
+    pass(100).await;
+    subject.peer.set(|peer| peer.uptime = 3);
+    pass(6_000).await;
+    assert_eq!(epoch(&subject), 2);
+    assert_eq!(subject.peer.open(), 4);
+    let mut unanswered = 0;
+    for one in all {
+        match one.await.unwrap() {
+            Err(Failure::Unanswered { .. }) => unanswered += 1,
+            answer => drop(answer.unwrap()),
+        }
+    }
+    assert_eq!(unanswered, 3);
+}
+
+#[actix::test]
 async fn the_handle_of_a_dead_actor_fails_at_once() {
     tokio::time::pause();
     let rds = up(exact()).await.handles.rds;
