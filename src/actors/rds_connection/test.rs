@@ -10,7 +10,9 @@ use tokio::time::Instant;
 
 use self::scripted::{Box_, Doing, Subject, subject};
 use super::*;
+use crate::actors::NoMetrics;
 use crate::actors::doubles::pass;
+use crate::rds::Failure;
 
 /// Exactly 1, 2, 4 … s.
 fn exact() -> ConnectionSettings {

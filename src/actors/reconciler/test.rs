@@ -1,7 +1,10 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
+use async_trait::async_trait;
+
 use super::*;
+use crate::actors::NoMetrics;
 use crate::actors::doubles::{Restarted, pass, supervision};
 use crate::actors::supervision::{Cause as Why, Faults};
 use crate::rds::System;

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::actors::doubles::{Restarted, supervision};
 use crate::actors::supervision::Faults;
-use crate::rds::ssh::{ConnectError, ExecOutput, SessionError};
+use crate::rds::ssh::{ConnectError, ExecOutput, Session, SessionError};
 use crate::rds::{Rds, Reply, System};
 use crate::volume::turns::Turns;
 use crate::volume::{BackendName, Slot, VolumeId};
