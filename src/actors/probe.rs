@@ -104,7 +104,7 @@ pub struct ProbeHandle {
 }
 
 impl ProbeHandle {
-    /// Asks [`probe`](self) through `to`.
+    /// Asks whoever `to` leads to.
     pub fn new(to: Recipient<Probe>) -> Self {
         Self { to }
     }

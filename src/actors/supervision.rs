@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use futures::FutureExt;
+use futures::future::Either;
 use slog::{Logger, error, o};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -280,7 +281,7 @@ pub fn spawn<A: Guarded, T: Send + 'static>(
         };
         caught(work).await
     });
-    let task = Task::new(fate, task).into_actor(actor);
+    let task = ended(fate, task).into_actor(actor);
     ctx.spawn(task.map(|result, actor, ctx| match result {
         Some(Ok(result)) => {
             enter(actor, ctx, Entry::Future, |actor, ctx| {
@@ -299,25 +300,14 @@ pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
     result.map_err(|payload| Panicked::from_payload(&*payload))
 }
 
-/// A task that is awaited from within an actor.
-enum Task<T> {
-    Owned(AbortOnDropHandle<T>),
-    Detached(JoinHandle<T>),
-}
-
-impl<T> Task<T> {
-    fn new(fate: Fate, task: JoinHandle<T>) -> impl Future<Output = Option<T>> {
-        let task = match fate {
-            Fate::Owned => Self::Owned(AbortOnDropHandle::new(task)),
-            Fate::Detached => Self::Detached(task),
-        };
-        async move {
-            match task {
-                Self::Owned(task) => task.await.ok(),
-                Self::Detached(task) => task.await.ok(),
-            }
-        }
-    }
+/// The result of `task`, or none where the runtime is being shut down. An owned task is bound to
+/// the future before anybody polls it: an entry may panic right after it has spawned something.
+fn ended<T>(fate: Fate, task: JoinHandle<T>) -> impl Future<Output = Option<T>> {
+    let task = match fate {
+        Fate::Owned => Either::Left(AbortOnDropHandle::new(task)),
+        Fate::Detached => Either::Right(task),
+    };
+    async move { task.await.ok() }
 }
 
 /// Looks after actors that were started and resolves with the name of one that is dead: the

@@ -78,24 +78,25 @@ pub struct Queue {
 
 impl Queue {
     /// How many wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.jobs.len()
     }
 
-    /// Puts `job` behind the others, or gives it back where `max` wait already.
-    pub fn push(&mut self, job: Job, max: usize) -> Result<(), Job> {
+    /// Is there room for one more, where `max` may wait? Callers that have gone make room.
+    pub fn has_room(&mut self, max: usize) -> bool {
         if self.jobs.len() >= max {
             self.jobs.retain(|job| !job.answer.is_closed());
         }
-        if self.jobs.len() >= max {
-            return Err(job);
-        }
+        self.jobs.len() < max
+    }
+
+    /// Puts `job` behind the others.
+    pub fn push(&mut self, job: Job) {
         self.jobs.push_back(job);
-        Ok(())
     }
 
     /// The next work whose caller still waits.
-    pub fn next(&mut self) -> Option<Work> {
+    pub fn take(&mut self) -> Option<Work> {
         loop {
             let job = self.jobs.pop_front()?;
             if !job.answer.is_closed() {
@@ -137,27 +138,26 @@ mod test {
     }
 
     #[test]
-    fn a_full_queue_gives_back_and_forgets_callers_that_have_gone() {
+    fn a_full_queue_has_no_room_until_a_caller_goes() {
         let now = Instant::now();
         let mut queue = Queue::default();
         let (first, first_caller) = job(now);
-        let (second, _second_caller) = job(now);
-        let (third, _third_caller) = job(now);
-        assert!(queue.push(first, 1).is_ok());
-        let second = queue.push(second, 1).unwrap_err();
+        assert!(queue.has_room(1));
+        queue.push(first);
+        assert!(!queue.has_room(1));
         drop(first_caller);
-        assert!(queue.push(second, 1).is_ok());
-        assert!(queue.push(third, 0).is_err());
-        assert_eq!(queue.len(), 1);
+        assert!(queue.has_room(1));
+        assert_eq!(queue.waiting(), 0);
+        assert!(!queue.has_room(0));
     }
 
     #[test]
     fn a_job_whose_caller_has_gone_is_never_work() {
         let mut queue = Queue::default();
         let (gone, caller) = job(Instant::now());
-        queue.push(gone, 9).unwrap();
+        queue.push(gone);
         drop(caller);
-        assert!(queue.next().is_none());
+        assert!(queue.take().is_none());
     }
 
     #[test]
@@ -168,13 +168,13 @@ mod test {
         let mut callers = Vec::new();
         for expires in [seconds(3), seconds(1), seconds(2)] {
             let (job, caller) = job(expires);
-            queue.push(job, 9).unwrap();
+            queue.push(job);
             callers.push(caller);
         }
         assert_eq!(queue.next_expiry(), Some(seconds(1)));
         assert_eq!(queue.expired(seconds(1)).len(), 1);
-        assert_eq!(queue.next().unwrap().job.expires, seconds(3));
-        assert_eq!(queue.next().unwrap().job.expires, seconds(2));
+        assert_eq!(queue.take().unwrap().job.expires, seconds(3));
+        assert_eq!(queue.take().unwrap().job.expires, seconds(2));
     }
 
     proptest! {
@@ -190,18 +190,20 @@ mod test {
                 match step {
                     0 | 1 => {
                         let (job, caller) = job(at);
-                        match queue.push(job, max) {
-                            Ok(()) => callers.push_back((at, caller)),
-                            Err(_) => prop_assert_eq!(callers.len(), max),
+                        if queue.has_room(max) {
+                            queue.push(job);
+                            callers.push_back((at, caller));
+                        } else {
+                            prop_assert_eq!(callers.len(), max);
                         }
                     }
                     2 => {
-                        let next = queue.next().map(|work| work.job.expires);
+                        let next = queue.take().map(|work| work.job.expires);
                         prop_assert_eq!(next, callers.pop_front().map(|(at, _)| at));
                     }
                     _ => drop(callers.pop_back()),
                 }
-                prop_assert!(queue.len() <= max);
+                prop_assert!(queue.waiting() <= max);
             }
         }
     }

@@ -64,6 +64,26 @@ impl Handler<Unguarded> for Subject {
     }
 }
 
+/// Spawns work that takes ten seconds, and panics before anybody has looked at it.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct SpawnAndPanic(Fate);
+
+impl Handler<SpawnAndPanic> for Subject {
+    type Result = ();
+    fn handle(&mut self, SpawnAndPanic(fate): SpawnAndPanic, ctx: &mut Self::Context) {
+        enter(self, ctx, Entry::Handler, |act, ctx| {
+            let (said, start) = (act.said.clone(), act.start);
+            let work = async move {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                said.send(("worked", start.elapsed())).unwrap();
+            };
+            spawn(act, ctx, fate, work, |_, _, ()| {});
+            panic!("injected after a spawn");
+        });
+    }
+}
+
 impl StreamHandler<()> for Subject {
     fn handle(&mut self, (): (), ctx: &mut Self::Context) {
         enter(self, ctx, Entry::Stream, |act, _| act.say("stream"));
@@ -80,6 +100,7 @@ impl Subject {
 struct Started {
     ping: Recipient<Ping>,
     unguarded: Recipient<Unguarded>,
+    spawn_and_panic: Recipient<SpawnAndPanic>,
     alive: Alive,
     faults: Faults,
     restarted: Arc<crate::actors::doubles::Restarted>,
@@ -102,6 +123,7 @@ fn subject(armed: &[(Entry, u32)]) -> Started {
     Started {
         ping: address.clone().recipient(),
         unguarded: address.clone().recipient(),
+        spawn_and_panic: address.clone().recipient(),
         alive: Box::new(move || address.connected()),
         faults,
         restarted,
@@ -156,6 +178,27 @@ async fn an_actor_that_never_gets_through_its_start_slows_down_instead_of_spinni
     assert_eq!(subject.restarted.causes(), ["panic_started"; 6]);
     // 1 + 2 + 4 + 8 + 16 + 30 s.
     assert_eq!(begun(&mut subject.said), [61]);
+}
+
+#[actix::test]
+async fn a_restart_ends_what_the_actor_owns_and_only_that() {
+    tokio::time::pause();
+    for (fate, worked) in [(Fate::Owned, 0), (Fate::Detached, 1)] {
+        let mut subject = subject(&[]);
+        pass(1).await;
+        subject
+            .spawn_and_panic
+            .send(SpawnAndPanic(fate))
+            .await
+            .unwrap();
+        pass(60_000).await;
+        assert_eq!(subject.restarted.causes(), ["panic_handler"]);
+        let mut count = 0;
+        while let Ok((what, _)) = subject.said.try_recv() {
+            count += usize::from(what == "worked");
+        }
+        assert_eq!(count, worked, "{fate:?}");
+    }
 }
 
 #[actix::test]
