@@ -82,10 +82,7 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<(), String> {
     if arguments.list_switches {
         for switch in Quirks::all_switches() {
-            tell(&format!(
-                "{:26} {} [{}]",
-                switch.name, switch.doc, switch.grade
-            ));
+            tell(&format!("{:26} {} [{}]", switch.name, switch.doc, switch.grade));
         }
         return Ok(());
     }
@@ -107,10 +104,7 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     let started = Server::start(os, arguments.listen, setup).await;
     let server = started.map_err(|error| with_causes(&error))?;
     let (ip, port) = (server.address().ip(), server.address().port());
-    tell(&format!(
-        "RouterOS {} (simulated) on {ip} port {port}",
-        arguments.routeros
-    ));
+    tell(&format!("RouterOS {} (simulated) on {ip} port {port}", arguments.routeros));
     tell(&format!("host key {}", server.fingerprint()));
     tell(&format!("host key {}", server.public_key()));
     tell("log in:");
@@ -118,18 +112,14 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         "  ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -p {port} admin@{ip}"
     ));
     tell("Ctrl-C ends it and forgets everything.");
-    tokio::signal::ctrl_c()
-        .await
-        .map_err(|error| format!("cannot wait for Ctrl-C: {error}"))
+    tokio::signal::ctrl_c().await.map_err(|error| format!("cannot wait for Ctrl-C: {error}"))
 }
 
 fn quirks(names: &[String]) -> Result<Quirks, String> {
     let mut quirks = Quirks::default();
     for name in names {
         if !quirks.turn_on(name) {
-            return Err(format!(
-                "no switch is called {name:?}; --list-switches shows them all"
-            ));
+            return Err(format!("no switch is called {name:?}; --list-switches shows them all"));
         }
     }
     Ok(quirks)
@@ -165,18 +155,12 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-#[expect(
-    clippy::disallowed_macros,
-    reason = "what a person started this program for"
-)]
+#[expect(clippy::disallowed_macros, reason = "what a person started this program for")]
 fn tell(text: &str) {
     println!("{text}");
 }
 
-#[expect(
-    clippy::disallowed_macros,
-    reason = "a program of its own without a logger"
-)]
+#[expect(clippy::disallowed_macros, reason = "a program of its own without a logger")]
 fn tell_error(text: &str) {
     eprintln!("rds-sim: {text}");
 }

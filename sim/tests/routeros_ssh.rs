@@ -47,14 +47,8 @@ const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCA
 
 async fn start(os: &RouterOs, keys: &[&str]) -> Server {
     let authorized = AuthorizedKeys::These(keys.iter().map(|key| (*key).to_owned()).collect());
-    let setup = ServerSetup {
-        host_key: HostKey::Ed25519,
-        authorized,
-        ..ServerSetup::default()
-    };
-    Server::start(os.clone(), LOOPBACK, setup)
-        .await
-        .expect("the server starts")
+    let setup = ServerSetup { host_key: HostKey::Ed25519, authorized, ..ServerSetup::default() };
+    Server::start(os.clone(), LOOPBACK, setup).await.expect("the server starts")
 }
 
 fn ssh(server: &Server, key: &str) -> Command {
@@ -67,20 +61,9 @@ fn ssh(server: &Server, key: &str) -> Command {
         "-o",
         "UserKnownHostsFile=/dev/null",
     ])
-    .args([
-        "-o",
-        "IdentitiesOnly=yes",
-        "-o",
-        "BatchMode=yes",
-        "-o",
-        "LogLevel=ERROR",
-    ])
+    .args(["-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"])
     .args(["-o", "IdentityAgent=none", "-i", key])
-    .args([
-        "-p",
-        &server.address().port().to_string(),
-        "admin@127.0.0.1",
-    ])
+    .args(["-p", &server.address().port().to_string(), "admin@127.0.0.1"])
     .stdin(Stdio::null())
     .kill_on_drop(true);
     ssh
@@ -112,10 +95,7 @@ async fn openssh_logs_in_with_both_kinds_of_keys_and_prints_disks() {
         );
         assert!(printed.contains("slot=\"storage-pool\""), "{printed}");
         let lines: Vec<&str> = printed.split_terminator("\r\n").collect();
-        assert!(
-            lines.len() > 40 && lines.iter().all(|line| line.len() <= 80),
-            "{printed}"
-        );
+        assert!(lines.len() > 40 && lines.iter().all(|line| line.len() <= 80), "{printed}");
     }
     assert_eq!(os.exec_count(), 2);
 }
@@ -125,26 +105,15 @@ async fn a_stock_box_shows_an_rsa_host_key_and_no_version() {
     let folder = Folder::new("stock");
     let (key, public) = folder.key("ed25519").await;
     let os = RouterOs::new(Version::V7_24_4, Quirks::default());
-    let setup = ServerSetup {
-        authorized: AuthorizedKeys::These(vec![public]),
-        ..ServerSetup::default()
-    };
-    let server = Server::start(os, LOOPBACK, setup)
-        .await
-        .expect("the server starts");
+    let setup =
+        ServerSetup { authorized: AuthorizedKeys::These(vec![public]), ..ServerSetup::default() };
+    let server = Server::start(os, LOOPBACK, setup).await.expect("the server starts");
     assert!(server.public_key().starts_with("ssh-rsa "));
-    let mut socket = TcpStream::connect(server.address())
-        .await
-        .expect("connects");
+    let mut socket = TcpStream::connect(server.address()).await.expect("connects");
     let mut banner = [0; 16];
     socket.read_exact(&mut banner).await.expect("a banner");
     assert_eq!(&banner, b"SSH-2.0-ROSSSH\r\n");
-    assert!(
-        run(ssh(&server, &key).arg(":put hello"))
-            .await
-            .status
-            .success()
-    );
+    assert!(run(ssh(&server, &key).arg(":put hello")).await.status.success());
 }
 
 #[tokio::test]
@@ -157,10 +126,7 @@ async fn unknown_and_ecdsa_keys_are_refused() {
     let server = start(&os, &[&known, &ecdsa_pub]).await;
     for key in [&ecdsa, &rsa] {
         let output = run(ssh(&server, key).arg(":put hello")).await;
-        assert!(
-            text(&output.stderr).contains("Permission denied (publickey)"),
-            "{output:?}"
-        );
+        assert!(text(&output.stderr).contains("Permission denied (publickey)"), "{output:?}");
     }
     assert_eq!(os.exec_count(), 0);
 }
@@ -192,32 +158,20 @@ async fn a_person_types_at_a_prompt() {
     let os = RouterOs::new(Version::V7_24_4, Quirks::default());
     let server = start(&os, &[&public]).await;
     let mut command = ssh(&server, &key);
-    command
-        .arg("-tt")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
+    command.arg("-tt").stdin(Stdio::piped()).stdout(Stdio::piped());
     // Options go before the host, so the command is built again with -tt in front.
     let mut child = {
         let mut tty = Command::new("ssh");
         let std = command.as_std();
-        tty.arg("-tt")
-            .args(std.get_args().filter(|arg| *arg != "-tt"));
-        tty.stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true);
+        tty.arg("-tt").args(std.get_args().filter(|arg| *arg != "-tt"));
+        tty.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         tty.spawn().expect("ssh starts")
     };
     let mut input = child.stdin.take().expect("stdin");
-    input
-        .write_all(b":put (40 + 2)\r/quit\r")
-        .await
-        .expect("types");
+    input.write_all(b":put (40 + 2)\r/quit\r").await.expect("types");
     let output = tokio::time::timeout(Duration::from_secs(30), child.wait_with_output());
     let printed = text(&output.await.expect("ssh ends").expect("ssh ran").stdout);
-    assert!(
-        printed.contains("[admin@MikroTik] > :put (40 + 2)\r\n42\r\n"),
-        "{printed:?}"
-    );
+    assert!(printed.contains("[admin@MikroTik] > :put (40 + 2)\r\n42\r\n"), "{printed:?}");
 }
 
 #[tokio::test]
@@ -228,21 +182,12 @@ async fn a_cut_connection_gives_no_answer_though_the_line_ran() {
     let server = start(&os, &[&public]).await;
     os.arm_on("identity", Fault::DropAfter);
     let output = run(ssh(&server, &key).arg("/system identity set name=cut; :put end")).await;
-    assert_eq!(
-        (output.status.code(), text(&output.stdout)),
-        (Some(255), String::new())
-    );
-    assert_eq!(
-        os.exec(":put [/system/identity/get name]").text(),
-        "cut\r\n"
-    );
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(255), String::new()));
+    assert_eq!(os.exec(":put [/system/identity/get name]").text(), "cut\r\n");
     os.arm(Fault::DropBefore);
     let output = run(ssh(&server, &key).arg("/system identity set name=uncut")).await;
     assert_eq!(output.status.code(), Some(255));
-    assert_eq!(
-        os.exec(":put [/system/identity/get name]").text(),
-        "cut\r\n"
-    );
+    assert_eq!(os.exec(":put [/system/identity/get name]").text(), "cut\r\n");
 }
 
 #[tokio::test]
@@ -255,18 +200,14 @@ async fn a_refusing_box_closes_its_port_and_opens_it_again() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), closed)
-        .await
-        .expect("the port closes");
+    tokio::time::timeout(Duration::from_secs(10), closed).await.expect("the port closes");
     os.set_refusing(false);
     let open = async {
         while TcpStream::connect(server.address()).await.is_err() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), open)
-        .await
-        .expect("the port opens");
+    tokio::time::timeout(Duration::from_secs(10), open).await.expect("the port opens");
     os.reboot(Reboot::KeepEverything, Duration::from_millis(300));
     let back = async {
         let mut was_closed = false;
@@ -278,37 +219,23 @@ async fn a_refusing_box_closes_its_port_and_opens_it_again() {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), back)
-        .await
-        .expect("away and back");
+    tokio::time::timeout(Duration::from_secs(10), back).await.expect("away and back");
 }
 
 #[tokio::test]
 async fn a_half_open_box_neither_answers_nor_closes() {
     let os = RouterOs::new(Version::V7_24_4, Quirks::default());
     let server = start(&os, &[]).await;
-    let mut before = TcpStream::connect(server.address())
-        .await
-        .expect("connects");
+    let mut before = TcpStream::connect(server.address()).await.expect("connects");
     let mut banner = [0; 16];
     before.read_exact(&mut banner).await.expect("a banner");
     os.set_half_open(true);
-    let mut after = TcpStream::connect(server.address())
-        .await
-        .expect("connects");
+    let mut after = TcpStream::connect(server.address()).await.expect("connects");
     let patience = Duration::from_millis(300);
     let mut rest = Vec::new();
     // The key exchange may be on its way already; an end of the stream must not be.
-    assert!(
-        tokio::time::timeout(patience, before.read_to_end(&mut rest))
-            .await
-            .is_err()
-    );
-    assert!(
-        tokio::time::timeout(patience, after.read(&mut banner))
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(patience, before.read_to_end(&mut rest)).await.is_err());
+    assert!(tokio::time::timeout(patience, after.read(&mut banner)).await.is_err());
     os.drop_connections();
     let ends = tokio::time::timeout(Duration::from_secs(10), after.read(&mut banner)).await;
     assert!(matches!(ends, Ok(Ok(0) | Err(_))), "{ends:?}");
@@ -326,28 +253,18 @@ async fn a_second_channel_works_only_where_the_switch_says_so() {
     master.args(mux);
     master.args(ssh(&server, &key).as_std().get_args());
     // The first channel stays open for as long as the delay takes.
-    master
-        .arg(":delay 20s")
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
+    master.arg(":delay 20s").stdin(Stdio::null()).kill_on_drop(true);
     let mut master = master.spawn().expect("ssh starts");
     let there = async {
         while os.open_sessions() == 0 || !std::path::Path::new(&control).exists() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), there)
-        .await
-        .expect("the first session opens");
+    tokio::time::timeout(Duration::from_secs(20), there).await.expect("the first session opens");
     let second = || {
         let mut second = Command::new("ssh");
-        second
-            .args(["-S", &control])
-            .args(ssh(&server, &key).as_std().get_args());
-        second
-            .arg(":put two")
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
+        second.args(["-S", &control]).args(ssh(&server, &key).as_std().get_args());
+        second.arg(":put two").stdin(Stdio::null()).kill_on_drop(true);
         second
     };
     let output = run(&mut second()).await;
@@ -355,10 +272,6 @@ async fn a_second_channel_works_only_where_the_switch_says_so() {
     os.change_quirks(|quirks| quirks.second_channel = SecondChannel::Serve);
     assert_eq!(text(&run(&mut second()).await.stdout), "two\r\n");
     os.change_quirks(|quirks| quirks.second_channel = SecondChannel::Stall);
-    assert!(
-        tokio::time::timeout(Duration::from_millis(500), second().output())
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(Duration::from_millis(500), second().output()).await.is_err());
     master.kill().await.expect("ends");
 }

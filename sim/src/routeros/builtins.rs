@@ -90,15 +90,11 @@ fn find(whole: &Value, part: Option<&Value>, from: Option<&Value>) -> Value {
     let place = match whole {
         Value::Array(array) => {
             let mut places = array.list.iter().enumerate().skip(start);
-            places
-                .find(|(_, value)| value.loosely_equals(part))
-                .map(|(at, _)| at)
+            places.find(|(_, value)| value.loosely_equals(part)).map(|(at, _)| at)
         }
         other => {
             let (text, part) = (other.to_string(), part.to_string());
-            text.get(start..)
-                .and_then(|rest| rest.find(&part))
-                .map(|at| at + start)
+            text.get(start..).and_then(|rest| rest.find(&part)).map(|at| at + start)
         }
     };
     let number = place.and_then(|at| i64::try_from(at).ok());
@@ -106,27 +102,17 @@ fn find(whole: &Value, part: Option<&Value>, from: Option<&Value>) -> Value {
 }
 
 fn argument<'a>(named: &'a [(String, Value)], name: &str) -> Option<&'a Value> {
-    named
-        .iter()
-        .find(|(n, _)| n == name)
-        .map(|(_, value)| value)
+    named.iter().find(|(n, _)| n == name).map(|(_, value)| value)
 }
 
 fn serialize(named: &[(String, Value)], quirks: &Quirks) -> Result<Value, String> {
-    let format = argument(named, "to")
-        .map(Value::to_string)
-        .unwrap_or_default();
+    let format = argument(named, "to").map(Value::to_string).unwrap_or_default();
     if format != "json" {
         return Err("input does not match any value of to".to_owned());
     }
-    let options = argument(named, "options")
-        .map(Value::to_string)
-        .unwrap_or_default();
+    let options = argument(named, "options").map(Value::to_string).unwrap_or_default();
     let mut plain = false;
-    for option in options
-        .split([',', ';'])
-        .filter(|option| !option.is_empty())
-    {
+    for option in options.split([',', ';']).filter(|option| !option.is_empty()) {
         match option {
             "json.no-string-conversion" => plain = true,
             "json.pretty" => {}
@@ -138,9 +124,7 @@ fn serialize(named: &[(String, Value)], quirks: &Quirks) -> Result<Value, String
 }
 
 fn deserialize(named: &[(String, Value)]) -> Result<Value, String> {
-    let text = argument(named, "value")
-        .map(Value::to_string)
-        .unwrap_or_default();
+    let text = argument(named, "value").map(Value::to_string).unwrap_or_default();
     json::deserialize(&text).ok_or_else(|| "failure: cannot parse json".to_owned())
 }
 
@@ -156,10 +140,7 @@ mod test {
         assert_eq!(pick(&text, Some(&n(2)), None), Value::text("c"));
         assert_eq!(find(&text, Some(&Value::text("cd")), None), n(2));
         assert_eq!(find(&text, Some(&Value::text("x")), None), Value::Nothing);
-        assert_eq!(
-            find(&text, Some(&Value::text("a")), Some(&n(900))),
-            Value::Nothing
-        );
+        assert_eq!(find(&text, Some(&Value::text("a")), Some(&n(900))), Value::Nothing);
         let list = Value::list(vec![n(5), n(6)]);
         assert_eq!(pick(&list, Some(&n(1)), None), n(6));
         assert_eq!(find(&list, Some(&n(6)), None), n(1));

@@ -112,10 +112,7 @@ impl Menu {
             Menu::Root | Menu::System | Menu::Ip => false,
             Menu::Disk => true,
             Menu::File => {
-                matches!(
-                    verb,
-                    Verb::Add | Verb::Remove | Verb::Find | Verb::Get | Verb::Print
-                )
+                matches!(verb, Verb::Add | Verb::Remove | Verb::Find | Verb::Get | Verb::Print)
             }
             Menu::SystemIdentity | Menu::IpSsh => {
                 matches!(verb, Verb::Set | Verb::Get | Verb::Print)
@@ -253,9 +250,8 @@ impl Builtin {
 }
 
 /// Words that start a command with a grammar of its own.
-pub const CONTROL_WORDS: [&str; 9] = [
-    "local", "global", "set", "if", "foreach", "for", "while", "do", "onerror",
-];
+pub const CONTROL_WORDS: [&str; 9] =
+    ["local", "global", "set", "if", "foreach", "for", "while", "do", "onerror"];
 
 #[cfg(test)]
 mod test {
@@ -271,17 +267,8 @@ mod test {
 
     #[test]
     fn read_only_properties_are_no_arguments() {
-        for name in [
-            "size",
-            "free",
-            "write-ops",
-            "nvme-tcp-server-allow-host-nqn",
-            "status",
-        ] {
-            assert!(
-                !Verb::Set.has_argument(Menu::Disk, name, Version::V7_24_4),
-                "{name}"
-            );
+        for name in ["size", "free", "write-ops", "nvme-tcp-server-allow-host-nqn", "status"] {
+            assert!(!Verb::Set.has_argument(Menu::Disk, name, Version::V7_24_4), "{name}");
         }
         assert!(Verb::Add.has_argument(Menu::Disk, "file-path", Version::V7_20_8));
     }

@@ -76,11 +76,7 @@ pub(crate) async fn run(os: &RouterOs, pace: Pace, block: &Block) -> Finished {
         Some(Stop::Error(text)) => Some(text.clone()),
         _ => None,
     };
-    Finished {
-        out: evaluator.out,
-        error,
-        power_cut: stop == Some(Stop::PowerCut),
-    }
+    Finished { out: evaluator.out, error, power_cut: stop == Some(Stop::PowerCut) }
 }
 
 impl Evaluator<'_> {

@@ -52,10 +52,7 @@ impl Faults {
         if self.armed.len() == Self::BOUND {
             self.armed.pop_front();
         }
-        self.armed.push_back(Armed {
-            fault,
-            needle: needle.map(str::to_owned),
-        });
+        self.armed.push_back(Armed { fault, needle: needle.map(str::to_owned) });
     }
 
     /// The fault that this line sets off.

@@ -9,27 +9,16 @@ use super::value::Value;
 
 /// Every file, in the order of the ids.
 pub fn rows(store: &Store) -> Vec<Row> {
-    store
-        .files
-        .iter()
-        .map(|(id, file)| row(*id, file))
-        .collect()
+    store.files.iter().map(|(id, file)| row(*id, file)).collect()
 }
 
 fn row(id: u32, file: &File) -> Row {
-    let mut fields = vec![
-        ("name", Value::text(&file.name)),
-        ("type", Value::text(&file.kind)),
-    ];
+    let mut fields = vec![("name", Value::text(&file.name)), ("type", Value::text(&file.kind))];
     if !is_folder(file) {
         fields.push(("size", Value::Number(file.size)));
     }
     fields.push(("last-modified", Value::Text(date_text(file.modified))));
-    Row {
-        id,
-        flags: Vec::new(),
-        fields,
-    }
+    Row { id, flags: Vec::new(), fields }
 }
 
 fn is_folder(file: &File) -> bool {
@@ -62,13 +51,7 @@ pub fn create(
     }
     let (id, content) = (store.next_id(), store.next_content());
     let (kind, modified) = (kind.to_owned(), context.now);
-    let file = File {
-        name: name.to_owned(),
-        kind,
-        size,
-        modified,
-        content,
-    };
+    let file = File { name: name.to_owned(), kind, size, modified, content };
     store.files.insert(id, Arc::new(file));
     Ok(id)
 }
@@ -80,20 +63,13 @@ pub fn add(
     named: &[(String, Value)],
 ) -> Result<u32, Failure> {
     let text = |name: &str| {
-        named
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| v.to_string())
-            .unwrap_or_default()
+        named.iter().find(|(n, _)| n == name).map(|(_, v)| v.to_string()).unwrap_or_default()
     };
     let name = text("name");
     if store.file(&name).is_some() {
         return Err(Failure::new(context.quirks.texts.existing_file.as_str()));
     }
-    let extension = name
-        .rsplit('/')
-        .next()
-        .and_then(|last| last.rsplit_once('.'));
+    let extension = name.rsplit('/').next().and_then(|last| last.rsplit_once('.'));
     let kind = match (text("type").as_str(), extension) {
         ("directory", _) => "directory".to_owned(),
         (_, Some((_, extension))) => format!(".{extension} file"),
@@ -107,20 +83,13 @@ pub fn add(
 pub fn remove(store: &mut Store, context: Context<'_>, id: u32) -> Result<(), Failure> {
     let texts = &context.quirks.texts;
     let missing = || Failure::new(texts.no_such_item.as_str());
-    let name = store
-        .files
-        .get(&id)
-        .map(|file| file.name.clone())
-        .ok_or_else(missing)?;
+    let name = store.files.get(&id).map(|file| file.name.clone()).ok_or_else(missing)?;
     if store.files.get(&id).is_some_and(|file| file.kind == "disk") {
         return Err(Failure::new(texts.not_removable.as_str()));
     }
     let prefix = format!("{name}/");
     let goes = |other: &str| other == name || other.starts_with(&prefix);
-    let used = store
-        .disks
-        .values()
-        .any(|disk| disk.image().is_some_and(|image| goes(&image)));
+    let used = store.disks.values().any(|disk| disk.image().is_some_and(|image| goes(&image)));
     if used && context.quirks.attached_file_stays {
         return Err(Failure::new(texts.file_in_use.as_str()));
     }
@@ -156,17 +125,10 @@ pub fn date_text(unix: i64) -> String {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 {
-        march_month + 3
-    } else {
-        march_month - 9
-    };
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let (hour, minute) = (second / 3600, second % 3600 / 60);
-    format!(
-        "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{:02}",
-        second % 60
-    )
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{:02}", second % 60)
 }
 
 #[cfg(test)]

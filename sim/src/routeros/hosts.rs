@@ -109,24 +109,18 @@ impl Hosts {
         port: u16,
     ) -> Result<u64, Refusal> {
         let port = i64::from(port);
-        let mut on_port = store
-            .disks
-            .iter()
-            .filter(|(_, disk)| disk.exported() && disk.port() == port);
+        let mut on_port =
+            store.disks.iter().filter(|(_, disk)| disk.exported() && disk.port() == port);
         if on_port.clone().next().is_none() {
             return Err(Refusal::NoListener);
         }
-        let (id, disk) = on_port
-            .find(|(_, disk)| disk.nqn(version) == nqn)
-            .ok_or(Refusal::InvalidSubsystem)?;
+        let (id, disk) =
+            on_port.find(|(_, disk)| disk.nqn(version) == nqn).ok_or(Refusal::InvalidSubsystem)?;
         let allowed = disk.text("nvme-tcp-server-allow-host-name");
         if !allowed.is_empty() && allowed != host_nqn {
             return Err(Refusal::HostNotAllowed);
         }
-        if disk
-            .image()
-            .is_some_and(|image| store.file(&image).is_none())
-        {
+        if disk.image().is_some_and(|image| store.file(&image).is_none()) {
             return Err(Refusal::NoImage);
         }
         self.last_connection += 1;
@@ -189,11 +183,7 @@ impl Hosts {
 
     /// Counts a write of a live connection.
     pub(super) fn write(&mut self, store: &mut Store, number: u64, bytes: u64) -> Result<(), Cut> {
-        let host = self
-            .attached
-            .iter()
-            .find(|host| host.number == number)
-            .ok_or(Cut)?;
+        let host = self.attached.iter().find(|host| host.number == number).ok_or(Cut)?;
         let disk = store.disk_mut(host.disk).ok_or(Cut)?;
         disk.counters.write_ops += 1;
         disk.counters.write_bytes = disk.counters.write_bytes.saturating_add(bytes);
@@ -210,22 +200,13 @@ impl Hosts {
             self.writes.drain(..Self::BOUND / 2);
         }
         let (number, host_nqn) = (self.last_write, host.host_nqn.clone());
-        self.writes.push(Write {
-            number,
-            host_nqn,
-            image,
-            bytes,
-        });
+        self.writes.push(Write { number, host_nqn, image, bytes });
         Ok(())
     }
 
     /// Counts a read of a live connection.
     pub(super) fn read(&mut self, store: &mut Store, number: u64, bytes: u64) -> Result<(), Cut> {
-        let host = self
-            .attached
-            .iter()
-            .find(|host| host.number == number)
-            .ok_or(Cut)?;
+        let host = self.attached.iter().find(|host| host.number == number).ok_or(Cut)?;
         let disk = store.disk_mut(host.disk).ok_or(Cut)?;
         disk.counters.read_ops += 1;
         disk.counters.read_bytes = disk.counters.read_bytes.saturating_add(bytes);

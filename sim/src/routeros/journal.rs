@@ -57,12 +57,7 @@ impl Journal {
 
     /// Changes how the last line of that session ended.
     pub fn amend(&mut self, session: u64, outcome: Outcome) {
-        if let Some(entry) = self
-            .entries
-            .iter_mut()
-            .rev()
-            .find(|entry| entry.session == session)
-        {
+        if let Some(entry) = self.entries.iter_mut().rev().find(|entry| entry.session == session) {
             entry.outcome = outcome;
         }
     }

@@ -36,11 +36,7 @@ fn write(out: &mut String, value: &Value, plain: bool, quirks: &Quirks, depth: u
 }
 
 fn write_array(out: &mut String, array: &Array, plain: bool, quirks: &Quirks, depth: usize) {
-    let between = if quirks.json_rows_on_lines && depth == 0 {
-        ",\n"
-    } else {
-        ","
-    };
+    let between = if quirks.json_rows_on_lines && depth == 0 { ",\n" } else { "," };
     if array.map.is_empty() {
         out.push('[');
         for (at, value) in array.list.iter().enumerate() {
@@ -53,11 +49,7 @@ fn write_array(out: &mut String, array: &Array, plain: bool, quirks: &Quirks, de
         return;
     }
     out.push('{');
-    let unnamed = array
-        .list
-        .iter()
-        .enumerate()
-        .map(|(at, value)| (at.to_string(), value));
+    let unnamed = array.list.iter().enumerate().map(|(at, value)| (at.to_string(), value));
     let named = array.map.iter().map(|(key, value)| (key.clone(), value));
     for (at, (key, value)) in unnamed.chain(named).enumerate() {
         if at > 0 {
@@ -88,9 +80,7 @@ fn quote(out: &mut String, text: &str) {
 
 /// Reads JSON; none where it is not JSON.
 pub fn deserialize(text: &str) -> Option<Value> {
-    serde_json::from_str::<serde_json::Value>(text)
-        .ok()
-        .map(from_json)
+    serde_json::from_str::<serde_json::Value>(text).ok().map(from_json)
 }
 
 fn from_json(json: serde_json::Value) -> Value {
@@ -105,10 +95,7 @@ fn from_json(json: serde_json::Value) -> Value {
         serde_json::Value::Array(list) => Value::list(list.into_iter().map(from_json).collect()),
         serde_json::Value::Object(map) => Value::Array(Array {
             list: Vec::new(),
-            map: map
-                .into_iter()
-                .map(|(key, value)| (key, from_json(value)))
-                .collect(),
+            map: map.into_iter().map(|(key, value)| (key, from_json(value))).collect(),
         }),
     }
 }
@@ -120,11 +107,7 @@ mod test {
     #[test]
     fn without_the_option_numeric_strings_become_floats() {
         let quirks = Quirks::default();
-        let value = Value::list(vec![
-            Value::text("1234"),
-            Value::text("a"),
-            Value::Number(7),
-        ]);
+        let value = Value::list(vec![Value::text("1234"), Value::text("a"), Value::Number(7)]);
         assert_eq!(serialize(&value, false, &quirks), "[1234.000000,\"a\",7]");
         assert_eq!(serialize(&value, true, &quirks), "[\"1234\",\"a\",7]");
     }

@@ -30,10 +30,7 @@ pub struct Cursor {
 impl Cursor {
     /// At the start of the line.
     pub fn new(line: &str) -> Self {
-        Cursor {
-            chars: line.chars().collect(),
-            at: 0,
-        }
+        Cursor { chars: line.chars().collect(), at: 0 }
     }
 
     /// Columns count from 1.
@@ -43,10 +40,7 @@ impl Cursor {
 
     /// An error here.
     pub fn error(&self, text: impl Into<String>) -> ParseError {
-        ParseError {
-            text: text.into(),
-            column: self.column(),
-        }
+        ParseError { text: text.into(), column: self.column() }
     }
 
     /// The next character.
@@ -75,10 +69,7 @@ impl Cursor {
 
     /// Takes these characters if they come next.
     pub fn eat_all(&mut self, wanted: &str) -> bool {
-        let found = wanted
-            .chars()
-            .enumerate()
-            .all(|(i, c)| self.peek_at(i) == Some(c));
+        let found = wanted.chars().enumerate().all(|(i, c)| self.peek_at(i) == Some(c));
         if found {
             self.at += wanted.chars().count();
         }
@@ -222,18 +213,12 @@ mod test {
     fn errors_name_the_column_from_one() {
         let mut cursor = Cursor::new("abc");
         cursor.take();
-        assert_eq!(
-            cursor.error("syntax error").to_string(),
-            "syntax error (line 1 column 2)"
-        );
+        assert_eq!(cursor.error("syntax error").to_string(), "syntax error (line 1 column 2)");
     }
 
     #[test]
     fn bare_values_refuse_what_needs_quotes() {
-        assert_eq!(
-            Cursor::new("raid10/x.img ").bare_value(),
-            Ok("raid10/x.img".to_owned())
-        );
+        assert_eq!(Cursor::new("raid10/x.img ").bare_value(), Ok("raid10/x.img".to_owned()));
         assert!(Cursor::new("a=b").bare_value().is_err());
         assert!(Cursor::new("a$b").bare_value().is_err());
     }

@@ -79,9 +79,7 @@ impl Default for Setup {
 
 impl fmt::Debug for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Setup")
-            .field("version", &self.version)
-            .finish_non_exhaustive()
+        f.debug_struct("Setup").field("version", &self.version).finish_non_exhaustive()
     }
 }
 
@@ -166,11 +164,7 @@ impl fmt::Debug for RouterOs {
 impl RouterOs {
     /// A box of that version and those quirks, else as [`Setup::default`].
     pub fn new(version: Version, quirks: Quirks) -> Self {
-        Self::with(Setup {
-            version,
-            quirks,
-            ..Setup::default()
-        })
+        Self::with(Setup { version, quirks, ..Setup::default() })
     }
 
     /// A box as described.
@@ -214,10 +208,8 @@ impl RouterOs {
 
     /// Runs a line at once, as another administrator would: no latency, no faults, session 0.
     pub fn exec(&self, line: &str) -> ExecResult {
-        let (result, _) = self
-            .run_line(0, line, Pace::Immediate)
-            .now_or_never()
-            .unwrap_or_default();
+        let (result, _) =
+            self.run_line(0, line, Pace::Immediate).now_or_never().unwrap_or_default();
         result
     }
 
@@ -281,10 +273,7 @@ impl RouterOs {
     /// Host NQNs connected to the disk in that slot.
     pub fn connected_hosts(&self, slot: &str) -> Vec<String> {
         let core = self.lock();
-        core.store
-            .slot(slot)
-            .map(|(id, _)| core.hosts.of_disk(id))
-            .unwrap_or_default()
+        core.store.slot(slot).map(|(id, _)| core.hosts.of_disk(id)).unwrap_or_default()
     }
 
     /// Moves the counters of a disk by hand; says whether the slot exists.
@@ -380,23 +369,14 @@ impl RouterOs {
     ) -> Result<T, Failure> {
         let now = self.0.clock.now();
         let mut core = self.lock();
-        let Core {
-            store,
-            quirks,
-            hosts,
-            ..
-        } = &mut *core;
+        let Core { store, quirks, hosts, .. } = &mut *core;
         let result = act(store, self.context(quirks, now), hosts);
         hosts.follow(store, self.0.version, quirks);
         result
     }
 
     fn context<'a>(&self, quirks: &'a Quirks, now: Duration) -> Context<'a> {
-        Context {
-            version: self.0.version,
-            quirks,
-            now: seconds(now),
-        }
+        Context { version: self.0.version, quirks, now: seconds(now) }
     }
 
     /// One sample of `monitor-traffic` per disk; rates are since the sample before.
@@ -413,16 +393,8 @@ impl RouterOs {
                 samples.push(vec![("slot", Value::Text(slot))]);
                 continue;
             }
-            let before = core
-                .samples
-                .insert(*id, (now, counters))
-                .unwrap_or((now, counters));
-            samples.push(sample(
-                slot,
-                counters,
-                before.1,
-                now.saturating_sub(before.0),
-            ));
+            let before = core.samples.insert(*id, (now, counters)).unwrap_or((now, counters));
+            samples.push(sample(slot, counters, before.1, now.saturating_sub(before.0)));
         }
         samples
     }
@@ -441,25 +413,13 @@ fn sample(
     vec![
         ("slot", Value::Text(slot)),
         ("read-ops", number(now.read_ops)),
-        (
-            "read-ops-per-second",
-            number(per_second(now.read_ops, before.read_ops)),
-        ),
+        ("read-ops-per-second", number(per_second(now.read_ops, before.read_ops))),
         ("read-bytes", number(now.read_bytes)),
-        (
-            "read-rate",
-            number(per_second(now.read_bytes, before.read_bytes).saturating_mul(8)),
-        ),
+        ("read-rate", number(per_second(now.read_bytes, before.read_bytes).saturating_mul(8))),
         ("write-ops", number(now.write_ops)),
-        (
-            "write-ops-per-second",
-            number(per_second(now.write_ops, before.write_ops)),
-        ),
+        ("write-ops-per-second", number(per_second(now.write_ops, before.write_ops))),
         ("write-bytes", number(now.write_bytes)),
-        (
-            "write-rate",
-            number(per_second(now.write_bytes, before.write_bytes).saturating_mul(8)),
-        ),
+        ("write-rate", number(per_second(now.write_bytes, before.write_bytes).saturating_mul(8))),
         ("in-flight-ops", number(now.in_flight_ops)),
         ("active-time", number(0)),
         ("wait-time", number(0)),
@@ -493,14 +453,7 @@ impl RouterOs {
     /// Writes down a line that did not run to its end.
     pub(super) fn note(&self, session: u64, line: &str, outcome: Outcome) {
         let (line, output) = (line.to_owned(), String::new());
-        let entry = Entry {
-            number: 0,
-            session,
-            line,
-            output,
-            error: None,
-            outcome,
-        };
+        let entry = Entry { number: 0, session, line, output, error: None, outcome };
         self.lock().journal.push(entry);
     }
 
@@ -518,18 +471,10 @@ impl RouterOs {
         let quirks = self.quirks();
         let finished = match self.parse(line, &quirks) {
             Ok(block) => eval::run(self, pace, &block).await,
-            Err(text) => Finished {
-                out: String::new(),
-                error: Some(text),
-                power_cut: false,
-            },
+            Err(text) => Finished { out: String::new(), error: Some(text), power_cut: false },
         };
         let power_cut = finished.power_cut;
-        let outcome = if power_cut {
-            Outcome::PowerCut
-        } else {
-            Outcome::Answered
-        };
+        let outcome = if power_cut { Outcome::PowerCut } else { Outcome::Answered };
         let result = answer(&finished, &quirks);
         if session > 0 {
             self.lock().journal.push(Entry {
@@ -549,10 +494,7 @@ impl RouterOs {
         if line.chars().count() > quirks.max_line {
             return Err(format!("max line length {} exceeded!", quirks.max_line));
         }
-        let dialect = Dialect {
-            version: self.0.version,
-            terse_errors: quirks.terse_parse_errors,
-        };
+        let dialect = Dialect { version: self.0.version, terse_errors: quirks.terse_parse_errors };
         if let Some(at) = line.find(['\r', '\n']) {
             let column = line[..at].chars().count() + 1;
             return Err(format!("syntax error (line 1 column {column})"));
@@ -566,11 +508,7 @@ fn answer(finished: &Finished, quirks: &Quirks) -> ExecResult {
     let mut stdout = finished.out.clone();
     let mut stderr = String::new();
     if let Some(error) = &finished.error {
-        let stream = if quirks.errors_on_stderr {
-            &mut stderr
-        } else {
-            &mut stdout
-        };
+        let stream = if quirks.errors_on_stderr { &mut stderr } else { &mut stdout };
         stream.push_str(error);
         stream.push('\n');
     }
@@ -584,11 +522,7 @@ fn answer(finished: &Finished, quirks: &Quirks) -> ExecResult {
         true => text.replace('\n', "\r\n").into_bytes(),
         false => text.into_bytes(),
     };
-    ExecResult {
-        stdout: bytes(stdout),
-        stderr: bytes(stderr),
-        exit_status,
-    }
+    ExecResult { stdout: bytes(stdout), stderr: bytes(stderr), exit_status }
 }
 
 /// What connected hosts do.

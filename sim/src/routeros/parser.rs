@@ -27,12 +27,7 @@ pub struct Dialect {
 
 /// Parses one line of script.
 pub fn parse(line: &str, dialect: Dialect) -> Result<Block, ParseError> {
-    let mut parser = Parser {
-        cursor: Cursor::new(line),
-        dialect,
-        menu: Menu::Root,
-        depth: 0,
-    };
+    let mut parser = Parser { cursor: Cursor::new(line), dialect, menu: Menu::Root, depth: 0 };
     let block = parser.block()?;
     match parser.cursor.peek() {
         None => Ok(block),

@@ -13,36 +13,18 @@ const SLOTS: usize = 20;
 
 /// Builds the disks of a new box: one pool of `size` bytes over four members, 16 empty slots.
 pub fn furnish(store: &mut Store, name: &str, size: i64, now: i64) {
-    let pool = Disk {
-        properties: raid(name, size),
-        counters: Counters::default(),
-    };
+    let pool = Disk { properties: raid(name, size), counters: Counters::default() };
     let id = store.next_id();
     store.disks.insert(id, Arc::new(pool));
     for slot in 1..=SLOTS {
-        let properties = if slot <= 4 {
-            member(name, slot, size / 4)
-        } else {
-            empty(slot)
-        };
+        let properties = if slot <= 4 { member(name, slot, size / 4) } else { empty(slot) };
         let id = store.next_id();
-        store.disks.insert(
-            id,
-            Arc::new(Disk {
-                properties,
-                counters: Counters::default(),
-            }),
-        );
+        store.disks.insert(id, Arc::new(Disk { properties, counters: Counters::default() }));
     }
     let id = store.next_id();
     let content = store.next_content();
-    let folder = File {
-        name: name.to_owned(),
-        kind: "disk".to_owned(),
-        size: 0,
-        modified: now,
-        content,
-    };
+    let folder =
+        File { name: name.to_owned(), kind: "disk".to_owned(), size: 0, modified: now, content };
     store.files.insert(id, Arc::new(folder));
 }
 
@@ -101,11 +83,7 @@ pub fn of_path<'a>(
     path: &str,
     context: Context<'_>,
 ) -> Result<&'a Arc<Disk>, Failure> {
-    let root = path
-        .trim_start_matches('/')
-        .split('/')
-        .next()
-        .unwrap_or_default();
+    let root = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     let mounted = |disk: &&Arc<Disk>| is_mounted(disk) && disk.text("mount-point") == root;
     store
         .disks
@@ -126,27 +104,17 @@ pub fn free(store: &Store, pool: &Disk, context: Context<'_>) -> i64 {
     let used: i64 = match context.quirks.sparse_images {
         true => 0,
         false => {
-            let inside = store
-                .files
-                .values()
-                .filter(|file| file.name.starts_with(&prefix));
+            let inside = store.files.values().filter(|file| file.name.starts_with(&prefix));
             inside.map(|file| file.size).fold(0, i64::saturating_add)
         }
     };
     let lost = pool.number("sim-lost");
-    (size - size / 1000 * OVERHEAD_PER_MILLE)
-        .saturating_sub(used)
-        .saturating_sub(lost)
-        .max(0)
+    (size - size / 1000 * OVERHEAD_PER_MILLE).saturating_sub(used).saturating_sub(lost).max(0)
 }
 
 /// Files in a pool, for its inode counts.
 pub fn file_count(store: &Store, pool: &Disk) -> i64 {
     let prefix = format!("{}/", pool.text("mount-point"));
-    let count = store
-        .files
-        .values()
-        .filter(|file| file.name.starts_with(&prefix))
-        .count();
+    let count = store.files.values().filter(|file| file.name.starts_with(&prefix)).count();
     i64::try_from(count).unwrap_or(i64::MAX)
 }

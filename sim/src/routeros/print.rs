@@ -46,10 +46,7 @@ pub fn text(
     quirks: &Quirks,
 ) -> String {
     if menu.is_single() {
-        let fields = rows
-            .first()
-            .map(|row| row.fields.as_slice())
-            .unwrap_or_default();
+        let fields = rows.first().map(|row| row.fields.as_slice()).unwrap_or_default();
         return text::settings(fields);
     }
     match style {
@@ -79,9 +76,7 @@ pub fn as_value(
         Some(names) => names.iter().any(|wanted| wanted == name),
         None => detail || name == ".id" || menu.is_single() || columns(menu).contains(&name),
     };
-    rows.iter()
-        .map(|row| map_of(menu, row, &wanted, proplist, quirks))
-        .collect()
+    rows.iter().map(|row| map_of(menu, row, &wanted, proplist, quirks)).collect()
 }
 
 fn map_of(
@@ -97,9 +92,7 @@ fn map_of(
     }
     for (name, value) in &row.fields {
         if wanted(name) {
-            array
-                .map
-                .insert((*name).to_owned(), shown(name, value, quirks));
+            array.map.insert((*name).to_owned(), shown(name, value, quirks));
         }
     }
     if menu != Menu::Disk {
@@ -108,16 +101,11 @@ fn map_of(
     for flag in DISK_FLAGS {
         let set = row.flags.contains(flag);
         if (set || quirks.false_flags) && wanted(flag.name) {
-            array
-                .map
-                .entry(flag.name.to_owned())
-                .or_insert(Value::Bool(set));
+            array.map.entry(flag.name.to_owned()).or_insert(Value::Bool(set));
         }
     }
     if quirks.missing_as_empty {
-        let all = property::DISK
-            .iter()
-            .map(|property| property.name.to_owned());
+        let all = property::DISK.iter().map(|property| property.name.to_owned());
         let names: Vec<String> = match proplist {
             Some(names) => names.to_vec(),
             None => all.filter(|name| wanted(name)).collect(),
@@ -142,10 +130,8 @@ fn shown(name: &str, value: &Value, quirks: &Quirks) -> Value {
 /// `Flags: B - BLOCK-DEVICE; M - MOUNTED`: only flags in use; a flag of another column comes after
 /// `;`, one of the same column after `,`.
 fn legend(rows: &[Row]) -> Option<(String, Vec<u8>)> {
-    let used: Vec<&Flag> = DISK_FLAGS
-        .iter()
-        .filter(|flag| rows.iter().any(|row| row.flags.contains(flag)))
-        .collect();
+    let used: Vec<&Flag> =
+        DISK_FLAGS.iter().filter(|flag| rows.iter().any(|row| row.flags.contains(flag))).collect();
     if used.is_empty() {
         return None;
     }
@@ -173,10 +159,7 @@ const FULL_LEGEND: &str = "Flags: X - disabled, E - empty, B - block-device; M -
 /// The letters of one row: one place per column.
 fn letters(row: &Row, columns: &[u8]) -> String {
     let letter = |column: &u8| row.flags.iter().find(|flag| flag.column == *column);
-    columns
-        .iter()
-        .map(|column| letter(column).map_or(' ', |flag| flag.letter))
-        .collect()
+    columns.iter().map(|column| letter(column).map_or(' ', |flag| flag.letter)).collect()
 }
 
 #[cfg(test)]

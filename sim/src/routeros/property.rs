@@ -33,11 +33,7 @@ pub struct Property {
 }
 
 const fn is(name: &'static str, kind: Kind) -> Property {
-    Property {
-        name,
-        kind,
-        since: 0,
-    }
+    Property { name, kind, since: 0 }
 }
 
 const fn from(since: u16, name: &'static str, kind: Kind) -> Property {
@@ -151,44 +147,12 @@ pub struct Flag {
 
 /// Flags of `/disk`, in the order of the legend.
 pub const DISK_FLAGS: &[Flag] = &[
-    Flag {
-        letter: 'X',
-        name: "disabled",
-        column: 0,
-    },
-    Flag {
-        letter: 'E',
-        name: "empty",
-        column: 0,
-    },
-    Flag {
-        letter: 'B',
-        name: "block-device",
-        column: 0,
-    },
-    Flag {
-        letter: 'M',
-        name: "mounted",
-        column: 1,
-    },
-    Flag {
-        letter: 'F',
-        name: "formatting",
-        column: 1,
-    },
-    Flag {
-        letter: 'f',
-        name: "raid-member-failed",
-        column: 2,
-    },
-    Flag {
-        letter: 'r',
-        name: "raid-member",
-        column: 2,
-    },
-    Flag {
-        letter: 't',
-        name: "nvme-tcp-export",
-        column: 3,
-    },
+    Flag { letter: 'X', name: "disabled", column: 0 },
+    Flag { letter: 'E', name: "empty", column: 0 },
+    Flag { letter: 'B', name: "block-device", column: 0 },
+    Flag { letter: 'M', name: "mounted", column: 1 },
+    Flag { letter: 'F', name: "formatting", column: 1 },
+    Flag { letter: 'f', name: "raid-member-failed", column: 2 },
+    Flag { letter: 'r', name: "raid-member", column: 2 },
+    Flag { letter: 't', name: "nvme-tcp-export", column: 3 },
 ];

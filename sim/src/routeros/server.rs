@@ -108,9 +108,8 @@ impl Server {
         let listener = TcpListener::bind(address)
             .await
             .map_err(|source| ServerError::Listen { address, source })?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| ServerError::Listen { address, source })?;
+        let address =
+            listener.local_addr().map_err(|source| ServerError::Listen { address, source })?;
         let stop = CancellationToken::new();
         let site = Arc::new(Site {
             os,
@@ -120,9 +119,7 @@ impl Server {
             places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
         });
         tokio::spawn(accept(site, listener, address));
-        let fingerprint = host_key
-            .public_key()
-            .fingerprint(russh::keys::HashAlg::Sha256);
+        let fingerprint = host_key.public_key().fingerprint(russh::keys::HashAlg::Sha256);
         let public_key = host_key.public_key().to_openssh();
         Ok(Server {
             address,
@@ -236,12 +233,7 @@ async fn serve(site: &Site, stream: impl AsyncRead + AsyncWrite + Unpin + Send +
         tokio::time::sleep(latency).await;
     }
     let gate = Gate::default();
-    let stream = BoxStream::new(
-        Box::new(stream),
-        over.clone(),
-        net.frozen.clone(),
-        gate.clone(),
-    );
+    let stream = BoxStream::new(Box::new(stream), over.clone(), net.frozen.clone(), gate.clone());
     let handler = Handler::new(site.os.clone(), site.authorized.clone(), over.clone(), gate);
     let logged_in = handler.logged_in();
     let run = async {

@@ -90,26 +90,17 @@ impl Failure {
 impl Disk {
     /// A property as text; empty where it is not set.
     pub fn text(&self, name: &str) -> String {
-        self.properties
-            .get(name)
-            .map(Value::to_string)
-            .unwrap_or_default()
+        self.properties.get(name).map(Value::to_string).unwrap_or_default()
     }
 
     /// A property as a condition; false where it is not set.
     pub fn is(&self, name: &str) -> bool {
-        self.properties
-            .get(name)
-            .and_then(Value::as_bool)
-            .unwrap_or(false)
+        self.properties.get(name).and_then(Value::as_bool).unwrap_or(false)
     }
 
     /// A property as a number; 0 where it is not set.
     pub fn number(&self, name: &str) -> i64 {
-        self.properties
-            .get(name)
-            .and_then(Value::as_number)
-            .unwrap_or(0)
+        self.properties.get(name).and_then(Value::as_number).unwrap_or(0)
     }
 
     /// The image behind the disk, without a leading slash.
@@ -163,20 +154,14 @@ impl Store {
     /// The file of that name, with or without a leading slash.
     pub fn file(&self, name: &str) -> Option<(u32, &Arc<File>)> {
         let name = name.trim_start_matches('/');
-        self.files
-            .iter()
-            .find(|(_, file)| file.name == name)
-            .map(|(id, file)| (*id, file))
+        self.files.iter().find(|(_, file)| file.name == name).map(|(id, file)| (*id, file))
     }
 
     /// The disk in that slot.
     pub fn slot(&self, slot: &str) -> Option<(u32, &Arc<Disk>)> {
         let wanted = Some(Value::text(slot));
         let of = |disk: &Arc<Disk>| disk.properties.get("slot") == wanted.as_ref();
-        self.disks
-            .iter()
-            .find(|(_, disk)| of(disk))
-            .map(|(id, disk)| (*id, disk))
+        self.disks.iter().find(|(_, disk)| of(disk)).map(|(id, disk)| (*id, disk))
     }
 
     /// The disk of that id, to be changed.

@@ -18,55 +18,21 @@ pub enum Command {
     /// A command of the language that only takes values: `:put`, `:len`.
     Builtin(Builtin, Arguments),
     /// `:local name value`, `:global name value`.
-    Declare {
-        global: bool,
-        name: String,
-        value: Option<Expr>,
-    },
+    Declare { global: bool, name: String, value: Option<Expr> },
     /// `:set name value`, `:set ($map->"key") value`.
-    Set {
-        name: String,
-        keys: Vec<Expr>,
-        value: Option<Expr>,
-    },
+    Set { name: String, keys: Vec<Expr>, value: Option<Expr> },
     /// `:if (condition) do={} else={}`.
-    If {
-        condition: Expr,
-        then: Block,
-        otherwise: Block,
-    },
+    If { condition: Expr, then: Block, otherwise: Block },
     /// `:foreach item in=values do={}`, `:foreach key,item in=values do={}`.
-    Foreach {
-        key: Option<String>,
-        item: String,
-        values: Expr,
-        body: Block,
-    },
+    Foreach { key: Option<String>, item: String, values: Expr, body: Block },
     /// `:for i from=1 to=3 step=1 do={}`.
-    For {
-        name: String,
-        from: Expr,
-        to: Expr,
-        step: Option<Expr>,
-        body: Block,
-    },
+    For { name: String, from: Expr, to: Expr, step: Option<Expr>, body: Block },
     /// `:while (condition) do={}`; `:do {} while=(condition)` runs the body first.
-    While {
-        condition: Expr,
-        body: Block,
-        body_first: bool,
-    },
+    While { condition: Expr, body: Block, body_first: bool },
     /// `:do {} on-error={}`; without a handler an error goes on upwards.
-    Do {
-        body: Block,
-        on_error: Option<Block>,
-    },
+    Do { body: Block, on_error: Option<Block> },
     /// `:onerror name in={} do={}`.
-    OnError {
-        name: String,
-        body: Block,
-        handler: Block,
-    },
+    OnError { name: String, body: Block, handler: Block },
     /// `{ … }`.
     Scope(Block),
     /// A value as a command: its brackets run, its result is dropped.

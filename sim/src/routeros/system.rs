@@ -9,13 +9,7 @@ use super::value::Value;
 
 /// The rows of such a menu; one row where the menu is a set of settings.
 pub fn rows(store: &Store, menu: Menu, context: Context<'_>, uptime: i64) -> Vec<Row> {
-    let row = |fields| {
-        vec![Row {
-            id: 1,
-            flags: Vec::new(),
-            fields,
-        }]
-    };
+    let row = |fields| vec![Row { id: 1, flags: Vec::new(), fields }];
     let text = |text: &str| Value::text(text);
     match menu {
         Menu::SystemResource => row(resource(context, uptime)),
@@ -23,11 +17,7 @@ pub fn rows(store: &Store, menu: Menu, context: Context<'_>, uptime: i64) -> Vec
         Menu::SystemClock => {
             let date = date_text(context.now);
             let (day, time) = date.split_once(' ').unwrap_or_default();
-            row(vec![
-                ("time", text(time)),
-                ("date", text(day)),
-                ("time-zone-name", text("UTC")),
-            ])
+            row(vec![("time", text(time)), ("date", text(day)), ("time-zone-name", text("UTC"))])
         }
         Menu::IpSsh => row(vec![
             ("ciphers", text("auto")),

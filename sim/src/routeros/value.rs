@@ -50,10 +50,7 @@ impl Value {
 
     /// A list of values.
     pub fn list(list: Vec<Value>) -> Self {
-        Value::Array(Array {
-            list,
-            map: BTreeMap::new(),
-        })
+        Value::Array(Array { list, map: BTreeMap::new() })
     }
 
     /// What `:typeof` says.
@@ -212,11 +209,7 @@ pub fn parse_time(word: &str) -> Option<i64> {
             let [hours, minutes, secs] = parts[..] else {
                 return None;
             };
-            let clock = |part: &str| {
-                part.parse::<i64>()
-                    .ok()
-                    .filter(|n| (0..=99_999).contains(n))
-            };
+            let clock = |part: &str| part.parse::<i64>().ok().filter(|n| (0..=99_999).contains(n));
             let of_day = clock(hours)? * 3600 + clock(minutes)? * 60 + clock(secs)?;
             return seconds.checked_add(of_day);
         }
@@ -242,12 +235,7 @@ fn time_text(seconds: i64) -> String {
     let sign = if seconds < 0 { "-" } else { "" };
     let total = seconds.unsigned_abs();
     let (weeks, days) = (total / 604_800, total % 604_800 / 86_400);
-    let clock = format!(
-        "{:02}:{:02}:{:02}",
-        total % 86_400 / 3600,
-        total % 3600 / 60,
-        total % 60
-    );
+    let clock = format!("{:02}:{:02}:{:02}", total % 86_400 / 3600, total % 3600 / 60, total % 60);
     let mut text = sign.to_owned();
     if weeks > 0 {
         text += &format!("{weeks}w");
@@ -290,14 +278,8 @@ mod test {
     #[test]
     fn times_print_as_routeros_prints_them() {
         assert_eq!(Value::Time(5).to_string(), "00:00:05");
-        assert_eq!(
-            Value::Time(604_800 + 2 * 86_400 + 3 * 3600 + 61).to_string(),
-            "1w2d03:01:01"
-        );
-        assert_eq!(
-            parse_time("1w2d03:01:01"),
-            Some(604_800 + 2 * 86_400 + 3 * 3600 + 61)
-        );
+        assert_eq!(Value::Time(604_800 + 2 * 86_400 + 3 * 3600 + 61).to_string(), "1w2d03:01:01");
+        assert_eq!(parse_time("1w2d03:01:01"), Some(604_800 + 2 * 86_400 + 3 * 3600 + 61));
     }
 
     #[test]

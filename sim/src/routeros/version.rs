@@ -16,23 +16,11 @@ pub struct Version {
 
 impl Version {
     /// A long-term release that cannot set an NQN: there the NQN is the slot name.
-    pub const V7_20_8: Version = Version {
-        major: 7,
-        minor: 20,
-        patch: 8,
-    };
+    pub const V7_20_8: Version = Version { major: 7, minor: 20, patch: 8 };
     /// The oldest line with `nvme-tcp-server-nqn`.
-    pub const V7_21_5: Version = Version {
-        major: 7,
-        minor: 21,
-        patch: 5,
-    };
+    pub const V7_21_5: Version = Version { major: 7, minor: 21, patch: 5 };
     /// The release on which the published transcripts of an RDS2216 were made.
-    pub const V7_24_4: Version = Version {
-        major: 7,
-        minor: 24,
-        patch: 4,
-    };
+    pub const V7_24_4: Version = Version { major: 7, minor: 24, patch: 4 };
 
     /// Whether this release is `major.minor` or later.
     pub fn at_least(self, major: u16, minor: u16) -> bool {
@@ -46,11 +34,7 @@ impl Version {
 
     /// The channel that the version string names.
     fn channel(self) -> &'static str {
-        if self.minor == 20 {
-            "long-term"
-        } else {
-            "stable"
-        }
+        if self.minor == 20 { "long-term" } else { "stable" }
     }
 
     /// What `/system/resource get version` returns.
@@ -79,17 +63,11 @@ impl FromStr for Version {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refuse = || NotAVersion(text.to_owned());
-        let mut parts = text
-            .split('.')
-            .map(|part| part.parse::<u16>().map_err(|_| refuse()));
+        let mut parts = text.split('.').map(|part| part.parse::<u16>().map_err(|_| refuse()));
         let major = parts.next().ok_or_else(refuse)??;
         let minor = parts.next().ok_or_else(refuse)??;
         let patch = parts.next().unwrap_or(Ok(0))?;
-        let version = Version {
-            major,
-            minor,
-            patch,
-        };
+        let version = Version { major, minor, patch };
         if parts.next().is_some() || major != 7 || !version.at_least(7, 17) {
             return Err(refuse());
         }
@@ -104,19 +82,8 @@ mod test {
     #[test]
     fn versions_parse_or_say_what_they_should_look_like() {
         assert_eq!("7.24.4".parse(), Ok(Version::V7_24_4));
-        assert_eq!(
-            "7.24".parse::<Version>().map(|v| v.to_string()),
-            Ok("7.24".to_owned())
-        );
-        for bad in [
-            "",
-            "7",
-            "7.16",
-            "6.49",
-            "7.20.8.1",
-            "7.x",
-            "7.24.4 (stable)",
-        ] {
+        assert_eq!("7.24".parse::<Version>().map(|v| v.to_string()), Ok("7.24".to_owned()));
+        for bad in ["", "7", "7.16", "6.49", "7.20.8.1", "7.x", "7.24.4 (stable)"] {
             assert!(bad.parse::<Version>().is_err(), "{bad}");
         }
     }

@@ -87,20 +87,14 @@ impl RdsConnectionActor {
             _abandoned_on_drop: abandon.drop_guard(),
         });
         let watch = poll::watch(self.shop.sessions.clone(), proven, stop_polling);
-        spawn(
-            self,
-            ctx,
-            Fate::Owned,
-            watch,
-            |act, ctx, ended| match ended {
-                poll::Ended::Lost(why) => act.go_down(ctx, why),
-                poll::Ended::Restarted(proven) => {
-                    info!(act.guard.log(), "box has restarted"; "address" => &act.address);
-                    act.come_up(ctx, proven);
-                }
-                poll::Ended::Stopped => act.end(),
-            },
-        );
+        spawn(self, ctx, Fate::Owned, watch, |act, ctx, ended| match ended {
+            poll::Ended::Lost(why) => act.go_down(ctx, why),
+            poll::Ended::Restarted(proven) => {
+                info!(act.guard.log(), "box has restarted"; "address" => &act.address);
+                act.come_up(ctx, proven);
+            }
+            poll::Ended::Stopped => act.end(),
+        });
         self.dispatch(ctx);
     }
 

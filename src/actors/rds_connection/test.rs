@@ -119,9 +119,7 @@ async fn a_half_open_connection_is_noticed_within_11_seconds() {
         pass(after).await;
         assert!(is_up(&subject));
         // Power loss: nothing is refused, nothing is answered.
-        subject
-            .peer
-            .set(|peer| (peer.silent, peer.unreachable) = (true, true));
+        subject.peer.set(|peer| (peer.silent, peer.unreachable) = (true, true));
         let tenths = tenths_until_down(&subject).await;
         assert!(tenths <= 110, "{tenths} after {after}");
         assert!(tenths >= 60, "{tenths} after {after}");
@@ -184,12 +182,7 @@ async fn shutdown_finishes_what_runs_refuses_what_waits_and_says_goodbye() {
     pass(100).await;
     let before = Instant::now();
     let within = Duration::from_secs(10);
-    subject
-        .handles
-        .shutdown
-        .send(Shutdown { within })
-        .await
-        .unwrap();
+    subject.handles.shutdown.send(Shutdown { within }).await.unwrap();
     assert!((17..=18).contains(&(before.elapsed().as_millis() / 100)));
     running.await.unwrap().unwrap();
     let refused = waiting.await.unwrap().unwrap_err();
@@ -214,12 +207,7 @@ async fn shutdown_abandons_what_takes_too_long_and_is_quick_while_down() {
     pass(100).await;
     let before = Instant::now();
     let within = Duration::from_secs(10);
-    subject
-        .handles
-        .shutdown
-        .send(Shutdown { within })
-        .await
-        .unwrap();
+    subject.handles.shutdown.send(Shutdown { within }).await.unwrap();
     assert_eq!(before.elapsed().as_secs(), 10);
     let abandoned = running.await.unwrap().unwrap_err();
     assert!(matches!(abandoned, Failure::Unanswered { .. }));
@@ -228,12 +216,7 @@ async fn shutdown_abandons_what_takes_too_long_and_is_quick_while_down() {
     let subject = Box_::refusing(exact());
     pass(1_000).await;
     let before = Instant::now();
-    subject
-        .handles
-        .shutdown
-        .send(Shutdown { within })
-        .await
-        .unwrap();
+    subject.handles.shutdown.send(Shutdown { within }).await.unwrap();
     assert_eq!(before.elapsed().as_secs(), 0);
 }
 
@@ -245,12 +228,7 @@ async fn another_interval_holds_at_once_and_without_settings_the_last_ones_stay(
     let polls = subject.peer.count("Poll");
     let mut settings = exact();
     settings.poll_interval = Duration::from_secs(1);
-    let Subject {
-        settings: sender,
-        peer,
-        handles,
-        ..
-    } = subject;
+    let Subject { settings: sender, peer, handles, .. } = subject;
     sender.send(settings).unwrap();
     drop::<watch::Sender<_>>(sender);
     pass(10_050).await;

@@ -13,11 +13,7 @@ use crate::rds::ssh::Session;
 
 impl RdsConnectionActor {
     pub(super) fn take(&mut self, ctx: &mut Context<Self>, execute: Execute) {
-        let Execute {
-            command,
-            turn,
-            answer,
-        } = execute;
+        let Execute { command, turn, answer } = execute;
         if self.stopping {
             return self.deny(answer, Denied::Stopping);
         }
@@ -41,10 +37,7 @@ impl RdsConnectionActor {
         let address = self.address.clone();
         let failure = match denied {
             Denied::NotConnected => not_connected(&address, &self.link.borrow(), Instant::now()),
-            Denied::Busy => Failure::Busy {
-                address,
-                waiting: self.volatile.queue.waiting(),
-            },
+            Denied::Busy => Failure::Busy { address, waiting: self.volatile.queue.waiting() },
             Denied::Stopping => Failure::Stopping { address },
         };
         self.metrics.denied(&self.address, denied);
@@ -67,8 +60,7 @@ impl RdsConnectionActor {
             let began = Instant::now();
             let run = lanes::run(self.shop.clone(), session, work, abandon);
             spawn(self, ctx, Fate::Detached, run, move |act, ctx, ended| {
-                act.metrics
-                    .executed(&act.address, ended.outcome, began.elapsed());
+                act.metrics.executed(&act.address, ended.outcome, began.elapsed());
                 act.lane_ended(ctx, epoch, ended);
             });
         }
@@ -121,8 +113,7 @@ impl RdsConnectionActor {
 
     pub(super) fn measure(&self) {
         let busy = self.volatile.up.as_ref().map_or(0, |up| up.lanes.busy());
-        self.metrics
-            .queue(&self.address, self.volatile.queue.waiting(), busy);
+        self.metrics.queue(&self.address, self.volatile.queue.waiting(), busy);
     }
 
     pub(super) fn close_surplus(

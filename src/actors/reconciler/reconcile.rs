@@ -39,10 +39,7 @@ pub struct ReconcileSettings {
 
 impl Default for ReconcileSettings {
     fn default() -> Self {
-        Self {
-            interval: Duration::from_secs(300),
-            deadline: Duration::from_secs(120),
-        }
+        Self { interval: Duration::from_secs(300), deadline: Duration::from_secs(120) }
     }
 }
 

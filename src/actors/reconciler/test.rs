@@ -216,12 +216,7 @@ async fn shutdown_lets_a_pass_finish_that_does_so_in_time() {
     pass(400).await;
     let before = Instant::now();
     let within = Duration::from_secs(5);
-    subject
-        .handles
-        .shutdown
-        .send(Shutdown { within })
-        .await
-        .unwrap();
+    subject.handles.shutdown.send(Shutdown { within }).await.unwrap();
     assert_eq!(before.elapsed().as_millis() / 10, 60);
     assert_eq!(subject.last(), Some("done"));
     subject.trigger.fire(Cause::Node);
@@ -283,10 +278,7 @@ async fn a_panic_in_any_entry_loses_no_trigger() {
         assert!(!subject.faults.is_armed(entry), "{entry:?} was not passed");
         let passes = subject.began();
         assert!(passes.len() > before, "{entry:?}: no pass after the panic");
-        assert!(
-            passes.iter().any(|(_, why)| why.contains("restart")),
-            "{entry:?}: {passes:?}"
-        );
+        assert!(passes.iter().any(|(_, why)| why.contains("restart")), "{entry:?}: {passes:?}");
         let mut expected = vec![Why::Panic(entry).label()];
         if entry == Entry::Started {
             expected.insert(0, "panic_handler");

@@ -186,11 +186,7 @@ async fn a_restart_ends_what_the_actor_owns_and_only_that() {
     for (fate, worked) in [(Fate::Owned, 0), (Fate::Detached, 1)] {
         let mut subject = subject(&[]);
         pass(1).await;
-        subject
-            .spawn_and_panic
-            .send(SpawnAndPanic(fate))
-            .await
-            .unwrap();
+        subject.spawn_and_panic.send(SpawnAndPanic(fate)).await.unwrap();
         pass(60_000).await;
         assert_eq!(subject.restarted.causes(), ["panic_handler"]);
         let mut count = 0;

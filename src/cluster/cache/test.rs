@@ -231,19 +231,12 @@ async fn a_version_that_the_server_never_accepts_again_ends_in_a_new_list() {
             break call;
         }
         refused += 1;
-        assert!(
-            refused <= FAILURES_MAX,
-            "it insists on a version that is unknown"
-        );
+        assert!(refused <= FAILURES_MAX, "it insists on a version that is unknown");
         call.fail(504, "Timeout");
     };
     relist.ok(list(5, json!([node("b", true, 4)])));
     let from_there = rig.mock.next().await;
-    assert!(
-        from_there.uri.contains("resourceVersion=5"),
-        "{}",
-        from_there.uri
-    );
+    assert!(from_there.uri.contains("resourceVersion=5"), "{}", from_there.uri);
     assert_eq!(rig.names(), ["b"]);
 }
 

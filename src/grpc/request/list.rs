@@ -33,11 +33,7 @@ impl TryFrom<Incoming<'_, pb::ListVolumesRequest>> for ListVolumes {
         text::text("starting_token", &request.starting_token, TOKEN_LENGTH_MAX)?;
         Ok(Self {
             token: request.starting_token,
-            max: if max == 0 {
-                ENTRIES_MAX
-            } else {
-                max.min(ENTRIES_MAX)
-            },
+            max: if max == 0 { ENTRIES_MAX } else { max.min(ENTRIES_MAX) },
         })
     }
 }

@@ -48,10 +48,7 @@ async fn an_operation_that_does_not_end_is_left_behind_at_the_deadline() {
     gate.begun.notified().await;
     call.abort();
     let since = Instant::now();
-    assert_eq!(
-        harness.stopped().await,
-        Drained::Abandoned { operations: 1 }
-    );
+    assert_eq!(harness.stopped().await, Drained::Abandoned { operations: 1 });
     assert_eq!(since.elapsed().as_secs(), DRAIN.as_secs());
 }
 
@@ -71,10 +68,7 @@ async fn a_peer_that_never_finishes_its_request_cannot_hold_the_server() {
     let silent = harness.dial();
 
     let since = Instant::now();
-    assert_eq!(
-        harness.stopped().await,
-        Drained::Abandoned { operations: 0 }
-    );
+    assert_eq!(harness.stopped().await, Drained::Abandoned { operations: 0 });
     assert_eq!(since.elapsed().as_secs(), DRAIN.as_secs());
     call.abort();
     drop(silent);

@@ -42,25 +42,12 @@ fn a_create_request_is_read_by_the_numbers_of_its_fields() {
     assert_eq!(read.name, "name");
     let range = read.capacity_range.unwrap();
     assert_eq!((range.required_bytes, range.limit_bytes), (7, 9));
-    let [one] = &read.volume_capabilities[..] else {
-        panic!("one capability")
-    };
+    let [one] = &read.volume_capabilities[..] else { panic!("one capability") };
     assert_eq!(one.access_mode.unwrap().mode, 5);
-    let Some(AccessType::Mount(mount)) = &one.access_type else {
-        panic!("a mount")
-    };
-    assert_eq!(
-        (mount.fs_type.as_str(), mount.volume_mount_group.as_str()),
-        ("xfs", "group")
-    );
+    let Some(AccessType::Mount(mount)) = &one.access_type else { panic!("a mount") };
+    assert_eq!((mount.fs_type.as_str(), mount.volume_mount_group.as_str()), ("xfs", "group"));
     assert_eq!(mount.mount_flags, ["ro"]);
-    assert_eq!(
-        (
-            &read.parameters["parameter"][..],
-            &read.secrets["secret"][..]
-        ),
-        ("p", "s")
-    );
+    assert_eq!((&read.parameters["parameter"][..], &read.secrets["secret"][..]), ("p", "s"));
     assert_eq!(read.mutable_parameters["mutable"], "m");
     let preferred = read.accessibility_requirements.unwrap().preferred;
     assert_eq!(preferred[0].segments["zone"], "z");
@@ -83,18 +70,9 @@ fn a_publish_request_is_read_by_the_numbers_of_its_fields() {
         field(6, &entry("context", "c")),
     ];
     let read = csi::ControllerPublishVolumeRequest::decode(&bytes.concat()[..]).unwrap();
-    assert_eq!(
-        (read.volume_id.as_str(), read.node_id.as_str()),
-        ("volume", "node")
-    );
+    assert_eq!((read.volume_id.as_str(), read.node_id.as_str()), ("volume", "node"));
     assert!(read.readonly && read.volume_capability.is_some());
-    assert_eq!(
-        (
-            &read.secrets["secret"][..],
-            &read.volume_context["context"][..]
-        ),
-        ("s", "c")
-    );
+    assert_eq!((&read.secrets["secret"][..], &read.volume_context["context"][..]), ("s", "c"));
 }
 
 #[test]
@@ -109,9 +87,7 @@ fn a_listing_is_written_by_the_numbers_of_its_fields() {
                 volume_context: [("context".to_owned(), "c".to_owned())].into(),
                 ..Default::default()
             }),
-            status: Some(VolumeStatus {
-                published_node_ids: vec!["node".into()],
-            }),
+            status: Some(VolumeStatus { published_node_ids: vec!["node".into()] }),
         }],
         next_token: "next".into(),
     };

@@ -110,9 +110,7 @@ fn watch(session: &dyn Session, closed: CancellationToken) -> CancellationToken 
 impl Session for Renewing {
     async fn exec(&mut self, line: &str) -> Result<ExecOutput, SessionError> {
         if self.unfinished || self.closed.is_cancelled() {
-            return Err(SessionError::Closed(
-                "the session has ended before".to_owned(),
-            ));
+            return Err(SessionError::Closed("the session has ended before".to_owned()));
         }
         self.unfinished = true;
         if self.used >= LIMIT {
@@ -268,10 +266,7 @@ mod test {
             }
             assert!(session.exec("hang").now_or_never().is_none());
             let error = exec(&mut session).await.unwrap_err();
-            assert!(
-                matches!(error, SessionError::Closed(_)),
-                "after {before}: {error}"
-            );
+            assert!(matches!(error, SessionError::Closed(_)), "after {before}: {error}");
         }
     }
 

@@ -93,10 +93,7 @@ fn decode(key: &PrivateKey) -> Result<PrivateKeyWithHashAlg, String> {
     let key = ::russh::keys::decode_secret_key(key.text(), None)
         .map_err(|e| format!("the key cannot be decoded: {e}"))?;
     // What RFC 8332 requires of a server.
-    Ok(PrivateKeyWithHashAlg::new(
-        Arc::new(key),
-        Some(HashAlg::Sha256),
-    ))
+    Ok(PrivateKeyWithHashAlg::new(Arc::new(key), Some(HashAlg::Sha256)))
 }
 
 fn configuration(prefer_ed25519: bool) -> Result<client::Config, ::russh::Error> {
@@ -258,9 +255,7 @@ mod test {
     fn what_is_configured_is_what_the_choice_of_a_transport_assumes() {
         fn names<T: AsRef<str>>(list: &[T]) -> Vec<&str> {
             let names = list.iter().map(AsRef::as_ref);
-            names
-                .filter(|n| !n.starts_with("kex-strict") && !n.starts_with("ext-info"))
-                .collect()
+            names.filter(|n| !n.starts_with("kex-strict") && !n.starts_with("ext-info")).collect()
         }
         let sorted = |mut names: Vec<String>| {
             names.sort();

@@ -53,13 +53,7 @@ where
         }
     }
     let max_output = target.max_output;
-    Ok(Box::new(ThrusshSession {
-        handle,
-        grip,
-        refusal,
-        max_output,
-        unfinished: false,
-    }))
+    Ok(Box::new(ThrusshSession { handle, grip, refusal, max_output, unfinished: false }))
 }
 
 fn decode(key: &PrivateKey) -> Result<KeyPair, String> {
@@ -266,9 +260,7 @@ mod test {
     fn what_is_configured_is_what_the_choice_of_a_transport_assumes() {
         fn names<T: AsRef<str>>(list: &[T]) -> Vec<&str> {
             let names = list.iter().map(AsRef::as_ref);
-            names
-                .filter(|n| !n.starts_with("kex-strict") && !n.starts_with("ext-info"))
-                .collect()
+            names.filter(|n| !n.starts_with("kex-strict") && !n.starts_with("ext-info")).collect()
         }
         let sorted = |mut names: Vec<String>| {
             names.sort();
@@ -279,11 +271,7 @@ mod test {
             assert_eq!(names(preferred.kex), NEEDS.kex);
             assert_eq!(names(preferred.cipher), NEEDS.ciphers);
             assert_eq!(names(preferred.mac), NEEDS.macs);
-            let keys: Vec<String> = preferred
-                .key
-                .iter()
-                .map(|k| k.as_ref().to_owned())
-                .collect();
+            let keys: Vec<String> = preferred.key.iter().map(|k| k.as_ref().to_owned()).collect();
             assert_eq!(keys[0] == "ssh-ed25519", prefer_ed25519);
             assert_eq!(sorted(keys), NEEDS.host_key);
         }

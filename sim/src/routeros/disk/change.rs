@@ -19,11 +19,7 @@ pub fn add(
     named: &[(String, Value)],
 ) -> Result<u32, Failure> {
     let mut disk = Disk::default();
-    let plain: Vec<_> = named
-        .iter()
-        .filter(|(name, _)| name != "copy-from")
-        .cloned()
-        .collect();
+    let plain: Vec<_> = named.iter().filter(|(name, _)| name != "copy-from").cloned().collect();
     if let Some((_, source)) = named.iter().find(|(name, _)| name == "copy-from") {
         disk.properties = copied(store, context, source)?;
     }
@@ -43,10 +39,7 @@ pub fn add(
     check_slot(store, context, &disk, None)?;
     check_nqn(store, context, &disk, None)?;
     if disk.text("type") == "file" {
-        let wanted = disk
-            .properties
-            .remove("file-size")
-            .and_then(|size| size.as_number());
+        let wanted = disk.properties.remove("file-size").and_then(|size| size.as_number());
         prepare_image(store, context, &disk, wanted)?;
     }
     let id = store.next_id();
@@ -72,10 +65,7 @@ fn copied(store: &Store, context: Context<'_>, source: &Value) -> Result<Propert
 
 fn free_slot(store: &Store, kind: &str) -> String {
     let names = (1..).map(|n: u32| format!("{kind}{n}"));
-    names
-        .into_iter()
-        .find(|name| store.slot(name).is_none())
-        .unwrap_or_default()
+    names.into_iter().find(|name| store.slot(name).is_none()).unwrap_or_default()
 }
 
 /// Makes the image, or takes the one that is there.
@@ -160,12 +150,8 @@ pub fn set(
 
 fn resize(store: &mut Store, context: Context<'_>, disk: &Disk, size: i64) -> Result<(), Failure> {
     let texts = &context.quirks.texts;
-    let path = disk
-        .image()
-        .ok_or_else(|| Failure::new("invalid value for argument file-size"))?;
-    let (id, file) = store
-        .file(&path)
-        .ok_or_else(|| Failure::new(texts.no_such_item.as_str()))?;
+    let path = disk.image().ok_or_else(|| Failure::new("invalid value for argument file-size"))?;
+    let (id, file) = store.file(&path).ok_or_else(|| Failure::new(texts.no_such_item.as_str()))?;
     let more = size - file.size;
     if more == 0 {
         return Ok(());
@@ -189,10 +175,7 @@ pub fn remove(
     has_host: bool,
 ) -> Result<(), Failure> {
     let texts = &context.quirks.texts;
-    let disk = store
-        .disks
-        .get(&id)
-        .ok_or_else(|| Failure::new(texts.no_such_item.as_str()))?;
+    let disk = store.disks.get(&id).ok_or_else(|| Failure::new(texts.no_such_item.as_str()))?;
     if disk.text("type") == "hardware" {
         return Err(Failure::new(texts.not_removable.as_str()));
     }
@@ -209,9 +192,7 @@ fn check_slot(
     disk: &Disk,
     own: Option<u32>,
 ) -> Result<(), Failure> {
-    let other = store
-        .slot(&disk.text("slot"))
-        .filter(|(id, _)| Some(*id) != own);
+    let other = store.slot(&disk.text("slot")).filter(|(id, _)| Some(*id) != own);
     match other {
         Some(_) if !context.quirks.duplicate_slot => {
             Err(Failure::new(context.quirks.texts.duplicate_slot.as_str()))
@@ -270,11 +251,7 @@ fn read(context: Context<'_>, property: &Property, value: &Value) -> Result<Valu
         Kind::Number => {
             let number = value.as_number().ok_or_else(invalid)?;
             let bad_port = name.ends_with("-port") && !(1..=65_535).contains(&number);
-            if number < 0 || bad_port {
-                Err(invalid())
-            } else {
-                Ok(Value::Number(number))
-            }
+            if number < 0 || bad_port { Err(invalid()) } else { Ok(Value::Number(number)) }
         }
         Kind::Size => parse_size(&value.to_string())
             .filter(|size| *size >= 0)

@@ -8,11 +8,7 @@ use super::super::value::Value;
 
 /// Every disk, in the order of the ids.
 pub fn rows(store: &Store, context: Context<'_>) -> Vec<Row> {
-    store
-        .disks
-        .iter()
-        .map(|(id, disk)| row(store, *id, disk, context))
-        .collect()
+    store.disks.iter().map(|(id, disk)| row(store, *id, disk, context)).collect()
 }
 
 fn row(store: &Store, id: u32, disk: &Disk, context: Context<'_>) -> Row {
@@ -22,11 +18,7 @@ fn row(store: &Store, id: u32, disk: &Disk, context: Context<'_>) -> Row {
         .filter(|property| context.version.at_least(7, property.since))
         .filter_map(|property| Some((property.name, shown.get(property.name)?.clone())))
         .collect();
-    Row {
-        id,
-        flags: flags(disk),
-        fields,
-    }
+    Row { id, flags: flags(disk), fields }
 }
 
 /// Flags that are set.
@@ -99,21 +91,14 @@ fn show_pool(store: &Store, disk: &Disk, context: Context<'_>, shown: &mut Prope
     let inodes = size / 10_240;
     shown.insert("free", Value::Number(free));
     shown.insert("total-inodes", Value::Number(inodes));
-    shown.insert(
-        "free-inodes",
-        Value::Number(inodes - 3 - pool::file_count(store, disk)),
-    );
+    shown.insert("free-inodes", Value::Number(inodes - 3 - pool::file_count(store, disk)));
     shown.insert("use", Value::Text(format!("{used_percent}%")));
 }
 
 /// The image: its path twice, its size twice. An image whose file is gone has no size.
 fn show_image(store: &Store, disk: &Disk, context: Context<'_>, shown: &mut Properties) {
     let Some(path) = disk.image() else { return };
-    let printed = if context.quirks.path_slash {
-        format!("/{path}")
-    } else {
-        path.clone()
-    };
+    let printed = if context.quirks.path_slash { format!("/{path}") } else { path.clone() };
     shown.insert("model", Value::Text(printed.clone()));
     shown.insert("file-path", Value::Text(printed));
     shown.entry("file-offset").or_insert(Value::Number(0));
@@ -129,21 +114,13 @@ fn show_image(store: &Store, disk: &Disk, context: Context<'_>, shown: &mut Prop
 }
 
 fn show_export(disk: &Disk, context: Context<'_>, shown: &mut Properties) {
-    const SERVER: [&str; 3] = [
-        "nvme-tcp-server-port",
-        "nvme-tcp-server-nqn",
-        "nvme-tcp-server-allow-host-name",
-    ];
+    const SERVER: [&str; 3] =
+        ["nvme-tcp-server-port", "nvme-tcp-server-nqn", "nvme-tcp-server-allow-host-name"];
     let exported = disk.is("nvme-tcp-export");
     if exported {
         shown.insert("nvme-tcp-server-port", Value::Number(disk.port()));
-        shown.insert(
-            "nvme-tcp-server-nqn",
-            Value::Text(disk.nqn(context.version)),
-        );
-        shown
-            .entry("nvme-tcp-server-allow-host-name")
-            .or_insert_with(|| Value::text(""));
+        shown.insert("nvme-tcp-server-nqn", Value::Text(disk.nqn(context.version)));
+        shown.entry("nvme-tcp-server-allow-host-name").or_insert_with(|| Value::text(""));
     } else if context.quirks.unexported_hides_server {
         for name in SERVER {
             shown.remove(name);

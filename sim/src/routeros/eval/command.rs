@@ -37,11 +37,7 @@ impl Evaluator<'_> {
         match command {
             Command::Menu(command) => self.menu(command).await,
             Command::Builtin(builtin, arguments) => self.builtin(*builtin, arguments).await,
-            Command::Declare {
-                global,
-                name,
-                value,
-            } => {
+            Command::Declare { global, name, value } => {
                 let value = self.optional(value.as_ref()).await?;
                 match global {
                     true if value == Value::Nothing => {}
@@ -51,42 +47,21 @@ impl Evaluator<'_> {
                 Ok(Value::Nothing)
             }
             Command::Set { name, keys, value } => self.set(name, keys, value.as_ref()).await,
-            Command::If {
-                condition,
-                then,
-                otherwise,
-            } => {
-                let chosen = if self.condition(condition).await? {
-                    then
-                } else {
-                    otherwise
-                };
+            Command::If { condition, then, otherwise } => {
+                let chosen = if self.condition(condition).await? { then } else { otherwise };
                 self.block(chosen).await
             }
-            Command::Foreach {
-                key,
-                item,
-                values,
-                body,
-            } => self.foreach(key.as_deref(), item, values, body).await,
-            Command::For {
-                name,
-                from,
-                to,
-                step,
-                body,
-            } => self.count(name, from, to, step.as_ref(), body).await,
-            Command::While {
-                condition,
-                body,
-                body_first,
-            } => self.repeat(condition, body, *body_first).await,
+            Command::Foreach { key, item, values, body } => {
+                self.foreach(key.as_deref(), item, values, body).await
+            }
+            Command::For { name, from, to, step, body } => {
+                self.count(name, from, to, step.as_ref(), body).await
+            }
+            Command::While { condition, body, body_first } => {
+                self.repeat(condition, body, *body_first).await
+            }
             Command::Do { body, on_error } => self.guarded(body, on_error.as_ref()).await,
-            Command::OnError {
-                name,
-                body,
-                handler,
-            } => self.on_error(name, body, handler).await,
+            Command::OnError { name, body, handler } => self.on_error(name, body, handler).await,
             Command::Scope(block) => self.block(block).await,
             Command::Value(expr) => self.expr(expr).await,
         }
@@ -101,9 +76,7 @@ impl Evaluator<'_> {
 
     pub(super) async fn condition(&mut self, expr: &Expr) -> Result<bool, Stop> {
         let value = self.expr(expr).await?;
-        value
-            .as_bool()
-            .ok_or_else(|| error("conditional not boolean"))
+        value.as_bool().ok_or_else(|| error("conditional not boolean"))
     }
 
     async fn set(
@@ -140,8 +113,7 @@ impl Evaluator<'_> {
         match self.block(body).await {
             Err(Stop::Error(text)) => {
                 self.scopes.truncate(depth);
-                self.scopes
-                    .push(HashMap::from([(name.to_owned(), Value::Text(text))]));
+                self.scopes.push(HashMap::from([(name.to_owned(), Value::Text(text))]));
                 let result = self.block(handler).await;
                 self.scopes.pop();
                 result.map(|_| Value::Bool(true))
@@ -161,18 +133,12 @@ impl Evaluator<'_> {
         let array = match self.expr(values).await? {
             Value::Array(array) => array,
             Value::Nothing => Array::default(),
-            single => Array {
-                list: vec![single],
-                ..Array::default()
-            },
+            single => Array { list: vec![single], ..Array::default() },
         };
         let unnamed = array.list.into_iter().enumerate();
         let unnamed = unnamed
             .map(|(at, value)| (Value::Number(i64::try_from(at).unwrap_or(i64::MAX)), value));
-        let named = array
-            .map
-            .into_iter()
-            .map(|(key, value)| (Value::Text(key), value));
+        let named = array.map.into_iter().map(|(key, value)| (Value::Text(key), value));
         for (at, value) in unnamed.chain(named) {
             let mut scope = HashMap::from([(item.to_owned(), value)]);
             if let Some(key) = key {
@@ -249,9 +215,7 @@ impl Evaluator<'_> {
 
     pub(super) async fn number(&mut self, expr: &Expr) -> Result<i64, Stop> {
         let value = self.expr(expr).await?;
-        value
-            .as_number()
-            .ok_or_else(|| Stop::Error(format!("invalid value {value}, not a number")))
+        value.as_number().ok_or_else(|| Stop::Error(format!("invalid value {value}, not a number")))
     }
 
     async fn builtin(&mut self, builtin: Builtin, arguments: &Arguments) -> Result<Value, Stop> {

@@ -55,10 +55,7 @@ impl Evaluator<'_> {
     }
 
     fn property(&self, name: &str) -> Value {
-        self.row
-            .as_ref()
-            .map(|row| row.get(name))
-            .unwrap_or_default()
+        self.row.as_ref().map(|row| row.get(name)).unwrap_or_default()
     }
 
     async fn array(&mut self, elements: &[(Option<Expr>, Expr)]) -> Result<Value, Stop> {
@@ -79,14 +76,10 @@ impl Evaluator<'_> {
     async fn binary(&mut self, operator: Binary, left: &Expr, right: &Expr) -> Result<Value, Stop> {
         match operator {
             Binary::Or => {
-                return Ok(Value::Bool(
-                    self.truth(left).await? || self.truth(right).await?,
-                ));
+                return Ok(Value::Bool(self.truth(left).await? || self.truth(right).await?));
             }
             Binary::And => {
-                return Ok(Value::Bool(
-                    self.truth(left).await? && self.truth(right).await?,
-                ));
+                return Ok(Value::Bool(self.truth(left).await? && self.truth(right).await?));
             }
             _ => {}
         }
@@ -101,9 +94,7 @@ impl Evaluator<'_> {
         if value == Value::Nothing && self.row.is_some() {
             return Ok(false);
         }
-        value
-            .as_bool()
-            .ok_or_else(|| error("conditional not boolean"))
+        value.as_bool().ok_or_else(|| error("conditional not boolean"))
     }
 }
 
@@ -157,9 +148,7 @@ fn matches(text: &Value, pattern: &Value) -> Result<bool, Stop> {
     let regex = RegexBuilder::new(&pattern).size_limit(MAX_REGEX).build();
     match regex {
         Ok(regex) => Ok(regex.is_match(&text.to_string())),
-        Err(_) => Err(Stop::Error(format!(
-            "failure: bad regular expression {pattern}"
-        ))),
+        Err(_) => Err(Stop::Error(format!("failure: bad regular expression {pattern}"))),
     }
 }
 
@@ -167,10 +156,7 @@ fn join(left: Value, right: Value) -> Result<Value, Stop> {
     let into_array = |value| match value {
         Value::Array(array) => array,
         Value::Nothing => Array::default(),
-        single => Array {
-            list: vec![single],
-            ..Array::default()
-        },
+        single => Array { list: vec![single], ..Array::default() },
     };
     let (mut left, right) = (into_array(left), into_array(right));
     check_size(left.count() + right.count())?;
@@ -185,10 +171,7 @@ fn element(whole: &Value, key: &Value) -> Value {
     };
     if let Value::Number(at) = key {
         let at = usize::try_from(*at).ok();
-        return at
-            .and_then(|at| array.list.get(at))
-            .cloned()
-            .unwrap_or_default();
+        return at.and_then(|at| array.list.get(at)).cloned().unwrap_or_default();
     }
     array.map.get(&key.to_string()).cloned().unwrap_or_default()
 }
@@ -209,7 +192,5 @@ fn arithmetic(operator: Binary, left: &Value, right: &Value) -> Result<Value, St
         Binary::Divide => a.checked_div(b),
         _ => a.checked_rem(b),
     };
-    result
-        .map(Value::Number)
-        .ok_or_else(|| error("failure: number out of range"))
+    result.map(Value::Number).ok_or_else(|| error("failure: number out of range"))
 }

@@ -36,9 +36,7 @@ impl Evaluator<'_> {
             Verb::Print => self.print_menu(command, given, &named).await,
             Verb::Find => {
                 let rows = self.rows(command.menu, command.filter.as_ref()).await?;
-                Ok(Value::list(
-                    rows.iter().map(|row| Value::Id(row.id)).collect(),
-                ))
+                Ok(Value::list(rows.iter().map(|row| Value::Id(row.id)).collect()))
             }
             Verb::Get => self.get(command.menu, given, &named),
             Verb::Add => self.add(command.menu, &named),
@@ -84,10 +82,7 @@ impl Evaluator<'_> {
         let has = |name: &str| flags.iter().any(|flag| flag == name);
         let quirks = self.os.quirks();
         let mut rows = self.rows(command.menu, command.filter.as_ref()).await?;
-        let items = given
-            .into_iter()
-            .chain(argument(named, "from").cloned())
-            .collect::<Vec<_>>();
+        let items = given.into_iter().chain(argument(named, "from").cloned()).collect::<Vec<_>>();
         if !items.is_empty() {
             let wanted = self.items(command.menu, &items)?;
             rows.retain(|row| wanted.contains(&row.id));
@@ -131,34 +126,23 @@ impl Evaluator<'_> {
             rows.first()
         } else {
             let item = argument(named, "number").cloned().or_else(|| given.next());
-            let id = self
-                .items(menu, &item.into_iter().collect::<Vec<_>>())?
-                .first()
-                .copied();
+            let id = self.items(menu, &item.into_iter().collect::<Vec<_>>())?.first().copied();
             rows.iter().find(|row| Some(row.id) == id)
         };
         let row = row.ok_or_else(|| Stop::Error(self.os.quirks().texts.no_such_item))?;
-        match argument(named, "value-name")
-            .cloned()
-            .or_else(|| given.next())
-        {
+        match argument(named, "value-name").cloned().or_else(|| given.next()) {
             Some(name) => {
                 let name = name.to_string();
                 match print::knows(menu, row, &name) {
                     true => Ok(row.get(&name)),
-                    false => Err(Stop::Error(
-                        "input does not match any value of value-name".into(),
-                    )),
+                    false => {
+                        Err(Stop::Error("input does not match any value of value-name".into()))
+                    }
                 }
             }
             None => {
-                let all = print::as_value(
-                    menu,
-                    std::slice::from_ref(row),
-                    None,
-                    true,
-                    &self.os.quirks(),
-                );
+                let all =
+                    print::as_value(menu, std::slice::from_ref(row), None, true, &self.os.quirks());
                 Ok(all.into_iter().next().unwrap_or_default())
             }
         }
@@ -178,33 +162,17 @@ impl Evaluator<'_> {
         given: Vec<Value>,
         named: &Named,
     ) -> Result<Value, Stop> {
-        let items: Vec<Value> = given
-            .into_iter()
-            .chain(argument(named, "numbers").cloned())
-            .collect();
+        let items: Vec<Value> =
+            given.into_iter().chain(argument(named, "numbers").cloned()).collect();
         let wanted = self.items(Menu::Disk, &items)?;
         let samples = self.os.traffic(&wanted);
-        if command
-            .arguments
-            .flags
-            .iter()
-            .any(|flag| flag == "as-value")
-        {
+        if command.arguments.flags.iter().any(|flag| flag == "as-value") {
             let maps = samples.into_iter().map(|sample| {
-                let map = sample
-                    .into_iter()
-                    .map(|(name, value)| (name.to_owned(), value));
-                Value::Array(Array {
-                    list: Vec::new(),
-                    map: map.collect(),
-                })
+                let map = sample.into_iter().map(|(name, value)| (name.to_owned(), value));
+                Value::Array(Array { list: Vec::new(), map: map.collect() })
             });
             let mut maps: Vec<Value> = maps.collect();
-            return Ok(if maps.len() == 1 {
-                maps.remove(0)
-            } else {
-                Value::list(maps)
-            });
+            return Ok(if maps.len() == 1 { maps.remove(0) } else { Value::list(maps) });
         }
         for sample in samples {
             let text = print::monitor(&sample);
@@ -259,17 +227,10 @@ impl Evaluator<'_> {
 fn names_of(list: &Value) -> Vec<String> {
     match list {
         Value::Array(array) => array.list.iter().map(Value::to_string).collect(),
-        text => text
-            .to_string()
-            .split(',')
-            .map(|name| name.trim().to_owned())
-            .collect(),
+        text => text.to_string().split(',').map(|name| name.trim().to_owned()).collect(),
     }
 }
 
 fn argument<'a>(named: &'a Named, name: &str) -> Option<&'a Value> {
-    named
-        .iter()
-        .find(|(n, _)| n == name)
-        .map(|(_, value)| value)
+    named.iter().find(|(n, _)| n == name).map(|(_, value)| value)
 }

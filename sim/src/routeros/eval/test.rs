@@ -2,16 +2,10 @@ use crate::routeros::{Quirks, RouterOs, Setup, Version};
 
 fn fresh() -> RouterOs {
     let os = RouterOs::with(Setup {
-        quirks: Quirks {
-            crlf: false,
-            ..Quirks::default()
-        },
+        quirks: Quirks { crlf: false, ..Quirks::default() },
         ..Setup::default()
     });
-    assert_eq!(
-        run(&os, "/file/add name=storage-pool/csi type=directory"),
-        ""
-    );
+    assert_eq!(run(&os, "/file/add name=storage-pool/csi type=directory"), "");
     os
 }
 
@@ -31,23 +25,11 @@ fn expressions_have_the_values_of_the_manual() {
         (r#":put ("a" . 1 . "b")"#, "a1b"),
         (":put (7 % 4 = 3 and !(1 > 2))", "true"),
         (r#":put ("abc" ~ "^a.c\$")"#, "true"),
-        (
-            r#":local m {a=1; b="x"}; :put ($m->"b"); :put [:len $m]"#,
-            "x\n2",
-        ),
-        (
-            r#":local m {{a="x"};{a="y"}}; :foreach r in=$m do={ :put ($r->"a") }"#,
-            "x\ny",
-        ),
-        (
-            r#":foreach k,v in={a=1; b=2} do={ :put "$k=$v" }"#,
-            "a=1\nb=2",
-        ),
+        (r#":local m {a=1; b="x"}; :put ($m->"b"); :put [:len $m]"#, "x\n2"),
+        (r#":local m {{a="x"};{a="y"}}; :foreach r in=$m do={ :put ($r->"a") }"#, "x\ny"),
+        (r#":foreach k,v in={a=1; b=2} do={ :put "$k=$v" }"#, "a=1\nb=2"),
         (":for i from=3 to=1 do={ :put $i }", "3\n2\n1"),
-        (
-            ":local i 0; :while ($i < 2) do={ :set i ($i + 1) }; :put $i",
-            "2",
-        ),
+        (":local i 0; :while ($i < 2) do={ :set i ($i + 1) }; :put $i", "2"),
         (r#":put "a\_b\"c\24 \41""#, "a b\"c$ A"),
         (":put [:typeof [:toarray \"\"]]", "array"),
         (":put [:pick \"abcdef\" 1 3]", "bc"),
@@ -55,10 +37,7 @@ fn expressions_have_the_values_of_the_manual() {
         (r#":local m {a=1}; :set ($m->"b") 2; :put $m"#, "a=1;b=2"),
         (":put [:serialize to=json value={}]", "[]"),
         (":put [:tostr 1d2h]", "1d02:00:00"),
-        (
-            ":put (9223372036854775807 + 1)",
-            "failure: number out of range",
-        ),
+        (":put (9223372036854775807 + 1)", "failure: number out of range"),
         (":put (1 / 0)", "division by zero"),
         (":put [:nothing]", ""),
     ] {
@@ -72,10 +51,7 @@ fn a_syntax_error_runs_nothing_and_a_runtime_error_keeps_what_came_before() {
     let refused = run(&os, &format!("{CREATE}; :put \"\\x\""));
     assert!(refused.starts_with("syntax error"), "{refused}");
     assert_eq!(run(&os, "/disk/print count-only where slot=v"), "0\n");
-    assert_eq!(
-        run(&os, &format!("{CREATE}; /disk/remove nosuch; :put end")),
-        "no such item\n"
-    );
+    assert_eq!(run(&os, &format!("{CREATE}; /disk/remove nosuch; :put end")), "no such item\n");
     assert_eq!(run(&os, "/disk/print count-only where slot=v"), "1\n");
 }
 
@@ -84,10 +60,7 @@ fn errors_are_caught_where_the_line_says_so() {
     let os = fresh();
     let line = r#":onerror e in={ :put a; :error "b"; :put c } do={ :put "caught $e" }; :put end"#;
     assert_eq!(run(&os, line), "a\ncaught b\nend\n");
-    assert_eq!(
-        run(&os, ":do { :error x } on-error={ :put y }; :put z"),
-        "y\nz\n"
-    );
+    assert_eq!(run(&os, ":do { :error x } on-error={ :put y }; :put z"), "y\nz\n");
     assert_eq!(run(&os, ":do { :error x }; :put z"), "x\n");
 }
 
@@ -110,16 +83,10 @@ fn the_driver_s_life_of_a_volume_runs() {
          \"nvme-tcp-server-port\":4420,\"size\":1073741824,\"slot\":\"v\"}]\n"
     );
     assert_eq!(
-        run(
-            &os,
-            "/disk/set v file-size=2147483648; :put [/disk/get v size]"
-        ),
+        run(&os, "/disk/set v file-size=2147483648; :put [/disk/get v size]"),
         "2147483648\n"
     );
-    assert_eq!(
-        run(&os, "/disk/set v file-size=1"),
-        "failure: cannot make file smaller\n"
-    );
+    assert_eq!(run(&os, "/disk/set v file-size=1"), "failure: cannot make file smaller\n");
     let delete = r#"/disk/set v nvme-tcp-export=no; /disk/remove [find slot="v"]; :put [:len [/file/find where name="storage-pool/csi/v.img"]]; /file/remove [/file/find where name="storage-pool/csi/v.img"]; :put [:len [/file/find where name="storage-pool/csi/v.img"]]"#;
     assert_eq!(run(&os, delete), "1\n0\n", "remove leaves the file");
 }
@@ -128,38 +95,16 @@ fn the_driver_s_life_of_a_volume_runs() {
 fn what_the_manual_warns_of_happens() {
     let os = fresh();
     let shadow = ":local slot nvme1; :put [:len [/disk/find where slot=$slot]]";
+    assert_eq!(run(&os, shadow), "21\n", "a variable named like a property finds every row");
     assert_eq!(
-        run(&os, shadow),
-        "21\n",
-        "a variable named like a property finds every row"
-    );
-    assert_eq!(
-        run(
-            &os,
-            ":local csiSlot nvme1; :put [:len [/disk/find where slot=$csiSlot]]"
-        ),
+        run(&os, ":local csiSlot nvme1; :put [:len [/disk/find where slot=$csiSlot]]"),
         "1\n"
     );
+    assert_eq!(run(&os, ":put [/disk/print count-only]"), "21\n21\n", "count-only shows twice");
+    assert_eq!(run(&os, "/disk/get nvme1 size"), "", "get alone shows nothing");
+    assert_eq!(run(&os, "/disk/remove [find slot=nosuch]"), "", "nothing found is success");
     assert_eq!(
-        run(&os, ":put [/disk/print count-only]"),
-        "21\n21\n",
-        "count-only shows twice"
-    );
-    assert_eq!(
-        run(&os, "/disk/get nvme1 size"),
-        "",
-        "get alone shows nothing"
-    );
-    assert_eq!(
-        run(&os, "/disk/remove [find slot=nosuch]"),
-        "",
-        "nothing found is success"
-    );
-    assert_eq!(
-        run(
-            &os,
-            ":put [/disk/add type=file slot=a file-path=storage-pool/a.img file-size=1M]"
-        ),
+        run(&os, ":put [/disk/add type=file slot=a file-path=storage-pool/a.img file-size=1M]"),
         "*19\n"
     );
 }
@@ -180,10 +125,8 @@ fn below_7_21_the_nqn_is_the_slot() {
         "/disk/add type=file slot=a file-path=storage-pool/a.img file-size=1M nvme-tcp-export=yes",
     );
     assert!(os.connect_host("h", "a", 4420).is_ok());
-    let json = run(
-        &os,
-        ":put [:serialize to=json value=[/disk/print detail as-value where slot=a]]",
-    );
+    let json =
+        run(&os, ":put [:serialize to=json value=[/disk/print detail as-value where slot=a]]");
     assert!(!json.contains("nqn"), "{json}");
     assert!(run(&os, "/disk/set a nvme-tcp-server-nqn=x").starts_with("bad parameter"));
 }

@@ -64,10 +64,7 @@ impl RouterOs {
 
     /// The power goes: everything is cut until [`RouterOs::power_on`].
     pub fn power_off(&self) {
-        self.go_down(
-            Duration::from_secs(100 * 365 * 86_400),
-            Reboot::KeepEverything,
-        );
+        self.go_down(Duration::from_secs(100 * 365 * 86_400), Reboot::KeepEverything);
     }
 
     /// The power comes back, with what was saved.
@@ -121,10 +118,7 @@ impl RouterOs {
 
     /// Loses every disk item of type `file`, as a configuration reset does. Files stay.
     pub fn reset_configuration(&self, downtime: Duration) {
-        self.lock()
-            .store
-            .disks
-            .retain(|_, disk| disk.text("type") != "file");
+        self.lock().store.disks.retain(|_, disk| disk.text("type") != "file");
         self.go_down(downtime, Reboot::KeepEverything);
     }
 
@@ -152,8 +146,7 @@ impl RouterOs {
         };
         let lost = pool::free(store, &disk, self.context(quirks, now)) - free;
         if let Some(disk) = store.disk_mut(id) {
-            disk.properties
-                .insert("sim-lost", Value::Number(lost.max(0)));
+            disk.properties.insert("sim-lost", Value::Number(lost.max(0)));
         }
         true
     }

@@ -37,12 +37,7 @@ impl Parser {
             }
             self.menu_argument(menu, verb, &mut arguments)?;
         }
-        Ok(MenuCommand {
-            menu,
-            verb,
-            filter,
-            arguments,
-        })
+        Ok(MenuCommand { menu, verb, filter, arguments })
     }
 
     fn menu_argument(

@@ -79,11 +79,7 @@ impl Parser {
     fn declaration(&mut self, global: bool) -> Result<Command, ParseError> {
         let name = self.name()?;
         let value = self.value_if_any()?;
-        Ok(Command::Declare {
-            global,
-            name,
-            value,
-        })
+        Ok(Command::Declare { global, name, value })
     }
 
     /// `:set name value`, `:set ($map->"key") value`.
@@ -119,11 +115,7 @@ impl Parser {
         let condition = self.value()?;
         let mut parts = self.parts(&["do", "else"], &[])?;
         let then = self.require(parts.block("do"), "do")?;
-        Ok(Command::If {
-            condition,
-            then,
-            otherwise: parts.block("else").unwrap_or_default(),
-        })
+        Ok(Command::If { condition, then, otherwise: parts.block("else").unwrap_or_default() })
     }
 
     fn foreach(&mut self) -> Result<Command, ParseError> {
@@ -135,12 +127,7 @@ impl Parser {
         let mut parts = self.parts(&["do"], &["in"])?;
         let values = self.require(parts.value("in"), "in")?;
         let body = self.require(parts.block("do"), "do")?;
-        Ok(Command::Foreach {
-            key,
-            item,
-            values,
-            body,
-        })
+        Ok(Command::Foreach { key, item, values, body })
     }
 
     fn counted(&mut self) -> Result<Command, ParseError> {
@@ -150,13 +137,7 @@ impl Parser {
         let to = self.require(parts.value("to"), "to")?;
         let step = parts.value("step");
         let body = self.require(parts.block("do"), "do")?;
-        Ok(Command::For {
-            name,
-            from,
-            to,
-            step,
-            body,
-        })
+        Ok(Command::For { name, from, to, step, body })
     }
 
     fn while_loop(&mut self) -> Result<Command, ParseError> {
@@ -164,11 +145,7 @@ impl Parser {
         let condition = self.value()?;
         let mut parts = self.parts(&["do"], &[])?;
         let body = self.require(parts.block("do"), "do")?;
-        Ok(Command::While {
-            condition,
-            body,
-            body_first: false,
-        })
+        Ok(Command::While { condition, body, body_first: false })
     }
 
     fn do_block(&mut self) -> Result<Command, ParseError> {
@@ -177,15 +154,8 @@ impl Parser {
         let body = self.braces()?;
         let mut parts = self.parts(&["on-error"], &["while"])?;
         match parts.value("while") {
-            Some(condition) => Ok(Command::While {
-                condition,
-                body,
-                body_first: true,
-            }),
-            None => Ok(Command::Do {
-                body,
-                on_error: parts.block("on-error"),
-            }),
+            Some(condition) => Ok(Command::While { condition, body, body_first: true }),
+            None => Ok(Command::Do { body, on_error: parts.block("on-error") }),
         }
     }
 
@@ -194,11 +164,7 @@ impl Parser {
         let mut parts = self.parts(&["in", "do"], &[])?;
         let body = self.require(parts.block("in"), "in")?;
         let handler = self.require(parts.block("do"), "do")?;
-        Ok(Command::OnError {
-            name,
-            body,
-            handler,
-        })
+        Ok(Command::OnError { name, body, handler })
     }
 
     fn require<T>(&self, part: Option<T>, name: &str) -> Result<T, ParseError> {
@@ -240,9 +206,7 @@ impl Parser {
     fn block_value(&mut self) -> Result<Block, ParseError> {
         if self.cursor.peek() == Some('[') {
             let value = self.value()?;
-            return Ok(Block {
-                commands: vec![Command::Value(value)],
-            });
+            return Ok(Block { commands: vec![Command::Value(value)] });
         }
         self.braces()
     }

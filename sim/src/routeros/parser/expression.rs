@@ -22,11 +22,7 @@ const LEVELS: [&[(&str, Binary)]; 7] = [
     &[(",", Binary::Join)],
     &[(".", Binary::Concat)],
     &[("+", Binary::Add), ("-", Binary::Subtract)],
-    &[
-        ("*", Binary::Multiply),
-        ("/", Binary::Divide),
-        ("%", Binary::Modulo),
-    ],
+    &[("*", Binary::Multiply), ("/", Binary::Divide), ("%", Binary::Modulo)],
 ];
 
 impl Parser {
@@ -125,11 +121,7 @@ impl Parser {
                 return Err(self.cursor.error("expected closing brace"));
             }
             let key = self.key()?;
-            let value = if key.is_some() {
-                self.argument_value()?
-            } else {
-                self.value()?
-            };
+            let value = if key.is_some() { self.argument_value()? } else { self.value()? };
             elements.push((key, value));
             self.cursor.skip_blanks();
             if !matches!(self.cursor.peek(), Some(';' | '}')) {
@@ -175,11 +167,8 @@ impl Parser {
     fn operator(&mut self, operators: &[(&str, Binary)]) -> Option<Binary> {
         for (text, operator) in operators {
             let is_name = text.starts_with(is_letter);
-            let found = if is_name {
-                self.cursor.eat_word(text)
-            } else {
-                self.cursor.eat_all(text)
-            };
+            let found =
+                if is_name { self.cursor.eat_word(text) } else { self.cursor.eat_all(text) };
             if found {
                 return Some(*operator);
             }
@@ -229,9 +218,7 @@ impl Parser {
                 Ok(Expr::Literal(bare(&format!("*{digits}"))))
             }
             Some(c) if c.is_ascii_digit() => {
-                let word = self
-                    .cursor
-                    .take_while(|c| c.is_ascii_alphanumeric() || c == ':');
+                let word = self.cursor.take_while(|c| c.is_ascii_alphanumeric() || c == ':');
                 Ok(Expr::Literal(bare(&word)))
             }
             Some(c) if is_letter(c) => {

@@ -1,10 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-const NOW: Dialect = Dialect {
-    version: Version::V7_24_4,
-    terse_errors: false,
-};
+const NOW: Dialect = Dialect { version: Version::V7_24_4, terse_errors: false };
 
 fn refusal(line: &str) -> String {
     match parse(line, NOW) {
@@ -16,12 +13,9 @@ fn refusal(line: &str) -> String {
 #[test]
 fn every_way_to_write_a_path_is_the_same_command() {
     let want = parse("/disk/print detail", NOW).expect("parses");
-    for line in [
-        "/disk print detail",
-        "disk print detail",
-        "disk/print detail",
-        " /disk/print  detail ;",
-    ] {
+    for line in
+        ["/disk print detail", "disk print detail", "disk/print detail", " /disk/print  detail ;"]
+    {
         assert_eq!(parse(line, NOW).as_ref(), Ok(&want), "{line}");
     }
     assert!(parse("/ip/service print; /ip service/print; /disk; print", NOW).is_ok());
@@ -48,27 +42,15 @@ fn the_lines_of_a_driver_parse() {
 #[test]
 fn errors_read_as_routeros_writes_them() {
     for (line, text) in [
-        (
-            "/disk/frobnicate",
-            "bad command name frobnicate (line 1 column 7)",
-        ),
+        ("/disk/frobnicate", "bad command name frobnicate (line 1 column 7)"),
         ("foo", "bad command name foo (line 1 column 1)"),
-        (
-            "/disk/add status=ready",
-            "bad parameter status (line 1 column 11)",
-        ),
+        ("/disk/add status=ready", "bad parameter status (line 1 column 11)"),
         (":put \"\\x\"", "syntax error (line 1 column 8)"),
         (":local _i 1", "syntax error (line 1 column 8)"),
         (":put \"a", "expected closing quote (line 1 column 8)"),
         (":put", "expected input value (line 1 column 5)"),
-        (
-            "/disk/print x y",
-            "expected end of command (line 1 column 15)",
-        ),
-        (
-            ":put a\n:put b",
-            "expected end of command (line 1 column 7)",
-        ),
+        ("/disk/print x y", "expected end of command (line 1 column 15)"),
+        (":put a\n:put b", "expected end of command (line 1 column 7)"),
         ("/disk/print }", "syntax error (line 1 column 13)"),
     ] {
         assert_eq!(refusal(line), text, "{line:?}");
@@ -77,24 +59,15 @@ fn errors_read_as_routeros_writes_them() {
 
 #[test]
 fn an_argument_of_a_later_version_is_unknown() {
-    let old = Dialect {
-        version: Version::V7_20_8,
-        terse_errors: false,
-    };
+    let old = Dialect { version: Version::V7_20_8, terse_errors: false };
     let line = r#"/disk/set v nvme-tcp-server-nqn="x""#;
     assert_eq!(
         parse(line, old).map_err(|e| e.text),
         Err("bad parameter nvme-tcp-server-nqn".to_owned())
     );
     assert!(parse(line, NOW).is_ok());
-    let terse = Dialect {
-        terse_errors: true,
-        ..old
-    };
-    assert_eq!(
-        parse(line, terse).map_err(|e| e.text),
-        Err("expected end of command".to_owned())
-    );
+    let terse = Dialect { terse_errors: true, ..old };
+    assert_eq!(parse(line, terse).map_err(|e| e.text), Err("expected end of command".to_owned()));
 }
 
 #[test]

@@ -66,11 +66,7 @@ pub fn terse(menu: Menu, rows: &[Row], proplist: Option<&[String]>) -> String {
     let mut text = String::new();
     for (number, row) in rows.iter().enumerate() {
         let columns: Vec<u8> = vec![0, 1, 2, 3];
-        let flags = if menu == Menu::Disk {
-            letters(row, &columns)
-        } else {
-            String::new()
-        };
+        let flags = if menu == Menu::Disk { letters(row, &columns) } else { String::new() };
         let mut words = Vec::new();
         let comment = row.get("comment").to_string();
         if !comment.is_empty() {
@@ -122,13 +118,6 @@ pub fn wrap(head: &str, text: &str, width: usize, indent: usize) -> Vec<String> 
 
 /// Joins lines, each filled with blanks up to the width where the box does so.
 pub fn padded(lines: Vec<String>, quirks: &Quirks) -> String {
-    let width = if quirks.pad_lines {
-        quirks.wrap_width
-    } else {
-        0
-    };
-    lines
-        .into_iter()
-        .map(|line| format!("{line:<width$}\n"))
-        .collect()
+    let width = if quirks.pad_lines { quirks.wrap_width } else { 0 };
+    lines.into_iter().map(|line| format!("{line:<width$}\n")).collect()
 }

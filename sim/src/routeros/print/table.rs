@@ -19,10 +19,7 @@ pub fn table(menu: Menu, rows: &[Row], proplist: Option<&[String]>, quirks: &Qui
     }
     let names: Vec<String> = match proplist {
         Some(names) => names.to_vec(),
-        None => columns(menu)
-            .iter()
-            .map(|name| (*name).to_owned())
-            .collect(),
+        None => columns(menu).iter().map(|name| (*name).to_owned()).collect(),
     };
     let filled = |name: &&String| rows.iter().any(|row| row.get(name) != Value::Nothing);
     let names: Vec<String> = names.iter().filter(filled).cloned().collect();
@@ -30,12 +27,7 @@ pub fn table(menu: Menu, rows: &[Row], proplist: Option<&[String]>, quirks: &Qui
         return padded(lines, quirks);
     }
     let titles: Vec<String> = names.iter().map(|name| name.to_uppercase()).collect();
-    lines.extend(wrap(
-        "",
-        &format!("Columns: {}", titles.join(", ")),
-        quirks.wrap_width,
-        0,
-    ));
+    lines.extend(wrap("", &format!("Columns: {}", titles.join(", ")), quirks.wrap_width, 0));
     let digits = rows.len().saturating_sub(1).to_string().len();
     let flag_width = flag_columns.len();
     let widths: Vec<usize> = names.iter().map(|name| width(rows, name)).collect();
@@ -45,12 +37,7 @@ pub fn table(menu: Menu, rows: &[Row], proplist: Option<&[String]>, quirks: &Qui
         .zip(&names)
         .map(|((title, width), name)| aligned(title, *width, is_number(rows, name)))
         .collect();
-    lines.push(format!(
-        "{:<digits$} {:flag_width$} {}",
-        "#",
-        "",
-        head.join("  ").trim_end()
-    ));
+    lines.push(format!("{:<digits$} {:flag_width$} {}", "#", "", head.join("  ").trim_end()));
     for (number, row) in rows.iter().enumerate() {
         let comment = row.get("comment").to_string();
         if !comment.is_empty() {
@@ -64,30 +51,20 @@ pub fn table(menu: Menu, rows: &[Row], proplist: Option<&[String]>, quirks: &Qui
             })
             .collect();
         let flags = letters(row, &flag_columns);
-        lines.push(format!(
-            "{number:>digits$} {flags} {}",
-            cells.join("  ").trim_end()
-        ));
+        lines.push(format!("{number:>digits$} {flags} {}", cells.join("  ").trim_end()));
     }
     padded(lines, quirks)
 }
 
 fn is_number(rows: &[Row], name: &str) -> bool {
-    rows.iter()
-        .any(|row| matches!(row.get(name), Value::Number(_)))
+    rows.iter().any(|row| matches!(row.get(name), Value::Number(_)))
 }
 
 fn width(rows: &[Row], name: &str) -> usize {
-    let cells = rows
-        .iter()
-        .map(|row| plain(name, &row.get(name)).chars().count());
+    let cells = rows.iter().map(|row| plain(name, &row.get(name)).chars().count());
     cells.max().unwrap_or(0).max(name.len())
 }
 
 fn aligned(text: &str, width: usize, right: bool) -> String {
-    if right {
-        format!("{text:>width$}")
-    } else {
-        format!("{text:<width$}")
-    }
+    if right { format!("{text:>width$}") } else { format!("{text:<width$}") }
 }

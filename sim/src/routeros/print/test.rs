@@ -17,20 +17,14 @@ fn numbers_read_as_in_the_transcripts() {
 
 #[test]
 fn a_word_longer_than_a_line_breaks_in_the_middle() {
-    let path = format!(
-        "file-path=/storage-pool/metal-csi/pvc-{}.img",
-        "x".repeat(36)
-    );
+    let path = format!("file-path=/storage-pool/metal-csi/pvc-{}.img", "x".repeat(36));
     let lines = wrap("", &format!("swap=no {path} file-offset=0"), 80, 6);
     assert_eq!(lines.len(), 3);
     assert_eq!(lines[0], "swap=no");
     assert_eq!(lines[1].len(), 80);
     assert!(lines[2].ends_with(".img file-offset=0"));
     for width in 0..90 {
-        let joined: String = wrap("", &path, width, 6)
-            .iter()
-            .map(|line| line.trim())
-            .collect();
+        let joined: String = wrap("", &path, width, 6).iter().map(|line| line.trim()).collect();
         assert_eq!(joined, path, "nothing is lost at width {width}");
     }
 }

@@ -114,19 +114,8 @@ pub fn monitor(sample: &[(&'static str, Value)]) -> String {
             other => (*name, other.to_string()),
         })
         .collect();
-    let left = shown
-        .iter()
-        .map(|(name, _)| name.len())
-        .max()
-        .unwrap_or(0)
-        .max(22);
-    let right = shown
-        .iter()
-        .map(|(_, value)| value.len())
-        .max()
-        .unwrap_or(0);
-    let lines = shown
-        .iter()
-        .map(|(name, value)| format!("{name:>left$}: {value:>right$}"));
+    let left = shown.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(22);
+    let right = shown.iter().map(|(_, value)| value.len()).max().unwrap_or(0);
+    let lines = shown.iter().map(|(name, value)| format!("{name:>left$}: {value:>right$}"));
     lines.collect::<Vec<_>>().join("\n")
 }

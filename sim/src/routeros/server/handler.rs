@@ -73,11 +73,7 @@ impl Handler {
     }
 
     fn verdict(&self, key: &russh::keys::PublicKey) -> Auth {
-        if self.accepted.accepts(key) {
-            Auth::Accept
-        } else {
-            Auth::reject()
-        }
+        if self.accepted.accepts(key) { Auth::Accept } else { Auth::reject() }
     }
 }
 
@@ -195,11 +191,7 @@ impl russh::server::Handler for Handler {
         };
         session.channel_success(channel)?;
         let line = String::from_utf8_lossy(line).into_owned();
-        let answer = Answer {
-            handle: session.handle(),
-            channel,
-            open: self.open.clone(),
-        };
+        let answer = Answer { handle: session.handle(), channel, open: self.open.clone() };
         let over = self.over.clone();
         tokio::spawn(async move {
             match console.exec(&line).await {
@@ -222,11 +214,7 @@ impl russh::server::Handler for Handler {
         session.channel_success(channel)?;
         let (sender, input) = mpsc::channel(SHELL_BACKLOG);
         self.shells.insert(channel, sender);
-        let answer = Answer {
-            handle: session.handle(),
-            channel,
-            open: self.open.clone(),
-        };
+        let answer = Answer { handle: session.handle(), channel, open: self.open.clone() };
         let (os, echo) = (self.os.clone(), self.terminals.contains(&channel));
         let over = self.over.clone();
         tokio::spawn(async move {
@@ -289,10 +277,7 @@ impl Answer {
             let _ = self.handle.data(self.channel, result.stdout).await;
         }
         if !result.stderr.is_empty() {
-            let _ = self
-                .handle
-                .extended_data(self.channel, 1, result.stderr)
-                .await;
+            let _ = self.handle.extended_data(self.channel, 1, result.stderr).await;
         }
         if let Some(status) = result.exit_status {
             let _ = self.handle.exit_status_request(self.channel, status).await;

@@ -34,9 +34,7 @@ impl HostKey {
                 russh::keys::decode_secret_key(&text, None).map_err(|error| error.to_string())
             }
         });
-        let made = made
-            .await
-            .map_err(|error| ServerError::HostKey(error.to_string()))?;
+        let made = made.await.map_err(|error| ServerError::HostKey(error.to_string()))?;
         made.map_err(ServerError::HostKey)
     }
 }
@@ -67,10 +65,8 @@ impl AuthorizedKeys {
             return Ok(Accepted(None));
         };
         let read = |line: String| {
-            PublicKey::from_openssh(line.trim()).map_err(|e| ServerError::AuthorizedKey {
-                key: line,
-                reason: e.to_string(),
-            })
+            PublicKey::from_openssh(line.trim())
+                .map_err(|e| ServerError::AuthorizedKey { key: line, reason: e.to_string() })
         };
         let keys: Result<Vec<_>, _> = lines.into_iter().map(read).collect();
         Ok(Accepted(Some(Arc::new(keys?))))

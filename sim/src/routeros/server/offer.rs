@@ -27,12 +27,7 @@ impl Default for Offer {
                 "diffie-hellman-group-exchange-sha256",
                 "diffie-hellman-group14-sha256",
             ],
-            &[
-                "aes256-gcm@openssh.com",
-                "aes256-ctr",
-                "aes192-ctr",
-                "aes128-ctr",
-            ],
+            &["aes256-gcm@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr"],
             &["hmac-sha2-256", "hmac-sha2-512", "hmac-sha1"],
         )
     }
@@ -42,27 +37,17 @@ impl Offer {
     /// An offer of these names.
     pub fn of(kex: &[&str], ciphers: &[&str], macs: &[&str]) -> Self {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Offer {
-            kex: owned(kex),
-            ciphers: owned(ciphers),
-            macs: owned(macs),
-        }
+        Offer { kex: owned(kex), ciphers: owned(ciphers), macs: owned(macs) }
     }
 
     /// A box with `strong-crypto=no` as one author measured it: only hmac-sha1 as MAC.
     pub fn only_sha1_macs() -> Self {
-        Offer {
-            macs: vec!["hmac-sha1".to_owned()],
-            ..Offer::default()
-        }
+        Offer { macs: vec!["hmac-sha1".to_owned()], ..Offer::default() }
     }
 
     /// A box with only the RFC name of curve25519.
     pub fn only_rfc_curve() -> Self {
-        Offer {
-            kex: vec!["curve25519-sha256".to_owned()],
-            ..Offer::default()
-        }
+        Offer { kex: vec!["curve25519-sha256".to_owned()], ..Offer::default() }
     }
 
     pub(super) fn preferred(&self) -> Result<russh::Preferred, ServerError> {

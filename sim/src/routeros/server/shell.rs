@@ -123,14 +123,8 @@ mod test {
 
     #[test]
     fn backspace_takes_back_and_cursor_keys_do_nothing() {
-        assert_eq!(
-            typed(b"/disx\x7fk\x1b[A print\r"),
-            [Key::Line("/disk print".to_owned())]
-        );
-        assert_eq!(
-            typed(b"abc\x03x\r"),
-            [Key::Line(String::new()), Key::Line("x".to_owned())]
-        );
+        assert_eq!(typed(b"/disx\x7fk\x1b[A print\r"), [Key::Line("/disk print".to_owned())]);
+        assert_eq!(typed(b"abc\x03x\r"), [Key::Line(String::new()), Key::Line("x".to_owned())]);
         assert_eq!(typed(b"\x04"), [Key::End]);
     }
 }

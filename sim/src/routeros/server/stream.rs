@@ -71,11 +71,7 @@ impl BoxStream {
         if !self.is_frozen && self.frozen.as_mut().poll(cx).is_ready() {
             self.is_frozen = true;
         }
-        if self.is_frozen {
-            Poll::Pending
-        } else {
-            Poll::Ready(Ok(()))
-        }
+        if self.is_frozen { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 
     /// Sends what was held back.

@@ -48,10 +48,7 @@ async fn a_panic_in_any_entry_answers_everybody_keeps_turns_and_comes_back() {
         for caller in callers {
             let answer = tokio::time::timeout(Duration::from_secs(60), caller).await;
             let answer = answer.expect("somebody waits for ever").unwrap();
-            assert!(
-                !matches!(answer, Err(Failure::Busy { .. })),
-                "{entry:?}: {answer:?}"
-            );
+            assert!(!matches!(answer, Err(Failure::Busy { .. })), "{entry:?}: {answer:?}");
         }
         assert!(start.elapsed() < Duration::from_secs(5), "{entry:?}");
         let mut link = subject.handles.link.clone();
@@ -94,23 +91,13 @@ async fn a_restart_answers_what_runs_and_does_not_free_its_turn() {
     assert_eq!((unanswered, stopping), (3, 37));
     assert_eq!(subject.turns.count(), 3);
     let refused = subject.execute(Command::Table).await.unwrap_err();
-    let Failure::NotConnected {
-        why, next_attempt, ..
-    } = refused
-    else {
+    let Failure::NotConnected { why, next_attempt, .. } = refused else {
         panic!("{refused:?}");
     };
-    assert_eq!(
-        (why.as_str(), next_attempt.as_secs()),
-        ("the connection actor was restarted", 1)
-    );
+    assert_eq!((why.as_str(), next_attempt.as_secs()), ("the connection actor was restarted", 1));
     pass(20_000).await;
     assert!(is_up(&subject));
-    assert_eq!(
-        subject.turns.count(),
-        3,
-        "nobody has read the volumes again"
-    );
+    assert_eq!(subject.turns.count(), 3, "nobody has read the volumes again");
     subject.peer.does("Show", Doing::Takes(0));
     pass(60_000).await;
     assert_eq!(subject.turns.count(), 0);
@@ -124,10 +111,7 @@ async fn a_panic_over_an_answer_is_unanswered_and_a_restart() {
     subject.peer.does("Table", Doing::Confuses);
     let turn = subject.turn("a");
     let answer = subject.handles.rds.execute(Command::Table, turn).await;
-    assert!(
-        matches!(answer, Err(Failure::Unanswered { .. })),
-        "{answer:?}"
-    );
+    assert!(matches!(answer, Err(Failure::Unanswered { .. })), "{answer:?}");
     assert!(subject.turn("a").is_none());
     pass(3_000).await;
     assert_eq!(subject.restarted.causes(), ["panic_future"]);

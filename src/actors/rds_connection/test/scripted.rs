@@ -88,10 +88,7 @@ impl Box_ {
     /// Sessions that are open.
     pub fn open(&self) -> usize {
         let sessions = self.sessions.lock().unwrap();
-        sessions
-            .iter()
-            .filter(|(_, frozen)| Arc::strong_count(frozen) > 1)
-            .count()
+        sessions.iter().filter(|(_, frozen)| Arc::strong_count(frozen) > 1).count()
     }
 
     pub fn open_max(&self) -> usize {
@@ -105,10 +102,7 @@ impl Box_ {
     /// How many commands began like this.
     pub fn count(&self, command: &str) -> usize {
         let lines = self.lines.lock().unwrap();
-        lines
-            .iter()
-            .filter(|line| line.contains(&format!(" {command}")))
-            .count()
+        lines.iter().filter(|line| line.contains(&format!(" {command}"))).count()
     }
 
     pub fn refusing(settings: ConnectionSettings) -> Subject {
@@ -140,18 +134,11 @@ impl Connect for Shared {
             std::future::pending::<()>().await;
         }
         let (closed, frozen) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
-        peer.sessions
-            .lock()
-            .unwrap()
-            .push((closed.clone(), frozen.clone()));
+        peer.sessions.lock().unwrap().push((closed.clone(), frozen.clone()));
         let open = peer.open();
         let mut open_max = peer.open_max.lock().unwrap();
         *open_max = open.max(*open_max);
-        Ok(Box::new(Scripted {
-            peer: peer.clone(),
-            closed,
-            frozen,
-        }))
+        Ok(Box::new(Scripted { peer: peer.clone(), closed, frozen }))
     }
 
     fn address(&self) -> &str {
@@ -172,10 +159,7 @@ impl Scripted {
             return Doing::Hangs;
         }
         let command = line.split_once(' ').unwrap().1;
-        let found = behaviour
-            .doing
-            .iter()
-            .find(|(start, _)| command.starts_with(**start));
+        let found = behaviour.doing.iter().find(|(start, _)| command.starts_with(**start));
         found.map_or(Doing::Takes(0), |(_, doing)| *doing)
     }
 }
@@ -214,10 +198,7 @@ impl Session for Scripted {
             Doing::Garbles => "syntax error".into(),
             Doing::Confuses => "confusing".into(),
         };
-        Ok(ExecOutput {
-            stdout: stdout.into_bytes(),
-            ..ExecOutput::default()
-        })
+        Ok(ExecOutput { stdout: stdout.into_bytes(), ..ExecOutput::default() })
     }
 
     fn closed(&self) -> CancellationToken {
@@ -244,10 +225,7 @@ fn read(output: &ExecOutput, tag: &str) -> Result<Reply, String> {
         version: "7.21".into(),
         uptime: Duration::from_secs(uptime.trim().parse().unwrap()),
     };
-    Ok(Reply {
-        system: Some(system),
-        ..Reply::default()
-    })
+    Ok(Reply { system: Some(system), ..Reply::default() })
 }
 
 /// A connection to the box, and everything around it.
@@ -264,10 +242,7 @@ pub fn subject(settings: ConnectionSettings) -> Subject {
     let (supervision, faults, restarted) = supervision();
     let peer = Arc::new(Box_ {
         start: Instant::now(),
-        behaviour: Mutex::new(Behaviour {
-            uptime: 1000,
-            ..Behaviour::default()
-        }),
+        behaviour: Mutex::new(Behaviour { uptime: 1000, ..Behaviour::default() }),
         attempts: Mutex::default(),
         sessions: Mutex::default(),
         lines: Mutex::default(),
@@ -282,14 +257,7 @@ pub fn subject(settings: ConnectionSettings) -> Subject {
         settings: settings_seen,
         metrics: Arc::new(NoMetrics),
     });
-    Subject {
-        peer,
-        settings,
-        handles,
-        faults,
-        restarted,
-        turns: Turns::default(),
-    }
+    Subject { peer, settings, handles, faults, restarted, turns: Turns::default() }
 }
 
 impl Subject {

@@ -36,12 +36,7 @@ async fn while_down_every_command_is_answered_at_once_and_told_when_the_next_att
     pass(3_500).await;
     for _ in 0..100 {
         let (answer, took) = timed(&subject, Command::Table, subject.turn("a")).await;
-        let Failure::NotConnected {
-            address,
-            why,
-            next_attempt,
-        } = answer.unwrap_err()
-        else {
+        let Failure::NotConnected { address, why, next_attempt } = answer.unwrap_err() else {
             panic!("another failure");
         };
         assert_eq!((address.as_str(), took), ("10.0.0.1:22", 0));
@@ -71,22 +66,13 @@ async fn sessions_are_opened_when_they_are_needed_and_used_again() {
 #[actix::test]
 async fn a_full_queue_denies_and_says_how_many_wait() {
     tokio::time::pause();
-    let settings = ConnectionSettings {
-        lanes: 1,
-        queue_max: 5,
-        ..exact()
-    };
+    let settings = ConnectionSettings { lanes: 1, queue_max: 5, ..exact() };
     let subject = up(settings).await;
     subject.peer.does("Table", Doing::Takes(1));
-    let accepted: Vec<_> = (0..6)
-        .map(|_| subject.spawn(Command::Table, None))
-        .collect();
+    let accepted: Vec<_> = (0..6).map(|_| subject.spawn(Command::Table, None)).collect();
     pass(1).await;
     let (denied, took) = timed(&subject, Command::Table, None).await;
-    let busy = Failure::Busy {
-        address: "10.0.0.1:22".into(),
-        waiting: 5,
-    };
+    let busy = Failure::Busy { address: "10.0.0.1:22".into(), waiting: 5 };
     assert_eq!((denied, took), (Err(busy), 0));
     for accepted in accepted {
         accepted.await.unwrap().unwrap();
@@ -96,11 +82,7 @@ async fn a_full_queue_denies_and_says_how_many_wait() {
 #[actix::test]
 async fn a_command_whose_caller_has_gone_is_not_sent_and_frees_its_turn() {
     tokio::time::pause();
-    let subject = up(ConnectionSettings {
-        lanes: 1,
-        ..exact()
-    })
-    .await;
+    let subject = up(ConnectionSettings { lanes: 1, ..exact() }).await;
     subject.peer.does("Table", Doing::Takes(10));
     let running = subject.spawn(Command::Table, None);
     pass(1).await;
@@ -134,10 +116,7 @@ async fn past_its_deadline_a_command_keeps_its_turn_until_the_volume_was_read_ag
     subject.peer.does("RemoveImage", Doing::Hangs);
     subject.peer.does("Show", Doing::Takes(20));
     let (answer, took) = timed(&subject, change("a"), subject.turn("a")).await;
-    assert!(
-        matches!(answer, Err(Failure::Unanswered { .. })),
-        "{answer:?}"
-    );
+    assert!(matches!(answer, Err(Failure::Unanswered { .. })), "{answer:?}");
     assert_eq!(took, 300);
     pass(19_000).await;
     assert!(subject.turn("a").is_none());
@@ -158,10 +137,7 @@ async fn the_turn_is_kept_across_an_outage() {
     subject.peer.cut();
     let answer = tokio::time::timeout(Duration::from_millis(100), running).await;
     let answer = answer.expect("answered at once").unwrap();
-    assert!(
-        matches!(answer, Err(Failure::Unanswered { .. })),
-        "{answer:?}"
-    );
+    assert!(matches!(answer, Err(Failure::Unanswered { .. })), "{answer:?}");
     pass(600_000).await;
     assert!(subject.turn("a").is_none());
     subject.peer.set(|peer| peer.refuses = false);
@@ -181,9 +157,7 @@ async fn when_the_link_goes_down_what_runs_and_what_waits_is_answered_at_once() 
         .into();
     pass(100).await;
     // Half-open: the lanes themselves would wait for their deadlines.
-    subject
-        .peer
-        .set(|peer| (peer.silent, peer.unreachable) = (true, true));
+    subject.peer.set(|peer| (peer.silent, peer.unreachable) = (true, true));
     tenths_until_down(&subject).await;
     let before = Instant::now();
     let (mut unanswered, mut not_connected) = (0, 0);
@@ -198,9 +172,7 @@ async fn when_the_link_goes_down_what_runs_and_what_waits_is_answered_at_once() 
     assert_eq!((unanswered, not_connected), (3, 2));
     // Those that were never sent are free.
     assert_eq!(subject.turns.count(), 3);
-    subject
-        .peer
-        .set(|peer| (peer.silent, peer.unreachable) = (false, false));
+    subject.peer.set(|peer| (peer.silent, peer.unreachable) = (false, false));
     pass(60_000).await;
     assert_eq!(subject.turns.count(), 0);
     // Lanes, polls, and one that reads again.
@@ -213,10 +185,7 @@ async fn a_connection_that_ends_after_the_effect_is_unanswered_and_the_lane_is_r
     let subject = up(exact()).await;
     subject.peer.does("RemoveImage", Doing::Drops);
     let (answer, took) = timed(&subject, change("a"), subject.turn("a")).await;
-    assert!(
-        matches!(answer, Err(Failure::Unanswered { .. })),
-        "{answer:?}"
-    );
+    assert!(matches!(answer, Err(Failure::Unanswered { .. })), "{answer:?}");
     assert_eq!((took, epoch(&subject)), (0, 1));
     pass(100).await;
     assert!(subject.turn("a").is_some());
@@ -265,27 +234,13 @@ async fn fewer_lanes_hold_at_once_for_idle_sessions_and_more_lanes_for_what_wait
     let three = (0..3).map(|_| subject.execute(Command::Table));
     futures::future::join_all(three).await;
     assert_eq!(subject.peer.open(), 4);
-    subject
-        .settings
-        .send(ConnectionSettings {
-            lanes: 1,
-            ..exact()
-        })
-        .unwrap();
+    subject.settings.send(ConnectionSettings { lanes: 1, ..exact() }).unwrap();
     pass(10).await;
     assert_eq!(subject.peer.open(), 2);
-    let five: Vec<_> = (0..5)
-        .map(|_| subject.spawn(Command::Table, None))
-        .collect();
+    let five: Vec<_> = (0..5).map(|_| subject.spawn(Command::Table, None)).collect();
     pass(10).await;
     assert_eq!(subject.peer.open(), 2);
-    subject
-        .settings
-        .send(ConnectionSettings {
-            lanes: 5,
-            ..exact()
-        })
-        .unwrap();
+    subject.settings.send(ConnectionSettings { lanes: 5, ..exact() }).unwrap();
     pass(10).await;
     assert_eq!(subject.peer.open(), 6);
     for one in five {
@@ -298,9 +253,7 @@ async fn lanes_of_before_a_restart_of_the_box_do_not_count_as_free_after_it() {
     tokio::time::pause();
     let subject = up(exact()).await;
     subject.peer.does("Table", Doing::Takes(20));
-    let all: Vec<_> = (0..9)
-        .map(|_| subject.spawn(Command::Table, None))
-        .collect();
+    let all: Vec<_> = (0..9).map(|_| subject.spawn(Command::Table, None)).collect();
     pass(100).await;
     subject.peer.set(|peer| peer.uptime = 3);
     pass(6_000).await;
@@ -341,8 +294,5 @@ async fn the_handle_of_a_dead_actor_fails_at_once() {
     assert!(matches!(first, Err(Failure::Stopping { .. })), "{first:?}");
     assert!(!dead.connected());
     let second = rds.execute(Command::Table, None).await;
-    assert!(
-        matches!(second, Err(Failure::Stopping { .. })),
-        "{second:?}"
-    );
+    assert!(matches!(second, Err(Failure::Stopping { .. })), "{second:?}");
 }

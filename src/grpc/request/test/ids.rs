@@ -16,11 +16,7 @@ impl Rds for Silent {
         Ok(Reply::default())
     }
     fn link(&self) -> Link {
-        Link::Down {
-            since: tokio::time::Instant::now(),
-            next: None,
-            why: String::new(),
-        }
+        Link::Down { since: tokio::time::Instant::now(), next: None, why: String::new() }
     }
 }
 
@@ -163,26 +159,10 @@ fn a_listing_takes_any_token_and_no_negative_bound() {
     let list = |max_entries, token: &str| {
         read::<ListVolumes, _>(pb::ListVolumesRequest { max_entries, starting_token: token.into() })
     };
-    assert_eq!(
-        list(7, "t").unwrap(),
-        ListVolumes {
-            token: "t".into(),
-            max: 7
-        }
-    );
+    assert_eq!(list(7, "t").unwrap(), ListVolumes { token: "t".into(), max: 7 });
     for unbounded in [0, i32::MAX] {
         assert_eq!(list(unbounded, "").unwrap().max, ENTRIES_MAX);
     }
-    assert!(
-        list(-1, "")
-            .unwrap_err()
-            .message
-            .starts_with("max_entries: -1")
-    );
-    assert!(
-        list(0, &"t".repeat(1025))
-            .unwrap_err()
-            .message
-            .starts_with("starting_token: ")
-    );
+    assert!(list(-1, "").unwrap_err().message.starts_with("max_entries: -1"));
+    assert!(list(0, &"t".repeat(1025)).unwrap_err().message.starts_with("starting_token: "));
 }

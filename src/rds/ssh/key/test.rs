@@ -42,12 +42,7 @@ fn keys_that_the_box_takes_are_accepted() {
         (format!("comment\n{}", openssh("none", "ssh-rsa")), "RSA"),
         (openssh("none", "ssh-rsa").replace('\n', "\r\n"), "RSA"),
         (pem("RSA PRIVATE KEY", b"\x30\x00"), "RSA"),
-        (
-            pkcs8(&[
-                0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01,
-            ]),
-            "RSA",
-        ),
+        (pkcs8(&[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01]), "RSA"),
     ];
     for (text, kind) in table {
         let key = parse(&text).expect(&text);
@@ -65,14 +60,8 @@ fn keys_that_cannot_work_are_refused_with_what_helps() {
         (openssh("none", "ecdsa-sha2-nistp256"), "RSA and Ed25519 keys only"),
         (openssh("aes256-ctr", "ecdsa-sha2-nistp256"), "RSA and Ed25519 keys only"),
         (pem("EC PRIVATE KEY", b"x"), "ECDSA"),
-        (
-            pkcs8(&[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01]),
-            "ECDSA",
-        ),
-        (
-            pkcs8(&[0x06, 0x03, 0x2b, 0x65, 0x70]),
-            "ssh-keygen -t ed25519",
-        ),
+        (pkcs8(&[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01]), "ECDSA"),
+        (pkcs8(&[0x06, 0x03, 0x2b, 0x65, 0x70]), "ssh-keygen -t ed25519"),
         (pkcs8(&[0x06, 0x01, 0x00]), "RSA and Ed25519 keys only"),
         (pem("DSA PRIVATE KEY", b"x"), "DSA"),
         (pem("CERTIFICATE", b"x"), "another type"),
