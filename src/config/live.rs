@@ -103,8 +103,7 @@ fn compare(path: &str, old: &Value, new: &Value, diff: &mut Diff) {
         from: old.clone(),
         to: new.clone(),
     };
-    let whole_table = old.is_object() || new.is_object();
-    if is_live(path) && !whole_table {
+    if is_live(path) {
         diff.live.push(change);
     } else {
         diff.restart.push(change);
