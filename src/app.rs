@@ -179,7 +179,11 @@ impl App {
             controller: Some(Controller::new(
                 Arc::new(operations.clone()),
                 Places::from(&operations.backends),
-                Runs::new(config.grpc.concurrency_max, config.grpc.deadline),
+                Runs::new(
+                    config.grpc.concurrency_max,
+                    config.grpc.deadline,
+                    parts.log.new(o!("component" => "grpc")),
+                ),
             )),
             log: RequestLog::new(parts.log.new(o!("component" => "grpc")), measures.clone()),
         };

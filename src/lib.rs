@@ -13,4 +13,6 @@ pub mod logging;
 pub mod metrics;
 pub mod operations;
 pub mod rds;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
 pub mod volume;

@@ -43,6 +43,6 @@ pub use machine::{ExecResult, RouterOs, Setup, Snapshot};
 pub use quirks::{
     ErrorTexts, ExistingFile, ExitStatus, JsonBool, LongComment, Quirks, SecondChannel, Switch,
 };
-pub use server::{AuthorizedKeys, HostKey, Offer, Server, ServerError, ServerSetup};
+pub use server::{AuthorizedKeys, HostKey, Offer, Server, ServerError, ServerSetup, UserKey};
 pub use store::Counters;
 pub use version::{NotAVersion, Version};

@@ -60,13 +60,11 @@ async fn ordinary_evening(world: &dyn World, tell: &Narrator) -> Result<Vec<Atta
         attached.push(Attached { volume, node, context });
     }
     let (first, other) = (&attached[0], &attached[2]);
-    let stolen = Context::from_iter(
-        first.context.iter().map(|(key, value)| {
-            let host = matches!(key.as_str(), "hostNqn" | "hostId");
-            let value = if host { other.context.get(key) } else { Some(value) };
-            (key.clone(), value.cloned().unwrap_or_default())
-        }),
-    );
+    let stolen = Context::from_iter(first.context.iter().map(|(key, value)| {
+        let host = matches!(key.as_str(), "hostNqn" | "hostId");
+        let value = if host { other.context.get(key) } else { Some(value) };
+        (key.clone(), value.cloned().unwrap_or_default())
+    }));
     let refused = world.connect_and_write(other.node, &stolen).await.is_err();
     tell.expect("the box refuses a volume to a node that does not have it", refused);
     let again = world.publish(&first.volume, first.node).await;
@@ -98,7 +96,8 @@ async fn crash(world: &dyn World, tell: &Narrator, attached: &[Attached]) {
     tell.expect("and says when the next attempt is", names_it);
     let failed = || world.metric("rds_csi_rds_reconnect_total", &[("status", "failure")]);
     for attempts in [1.0, 2.0] {
-        let counted = until(patience.reconnect, || async { failed().await >= Some(attempts) }).await;
+        let counted =
+            until(patience.reconnect, || async { failed().await >= Some(attempts) }).await;
         tell.expect(&format!("attempt {attempts} to reconnect is counted"), counted);
     }
     let told = until(AT_ONCE * 5, || async { world.events("RDSDisconnected").await > 0 }).await;

@@ -42,11 +42,7 @@ pub trait World: Send + Sync {
     ) -> Result<Option<BTreeMap<String, String>>, Trouble>;
 
     /// ControllerPublishVolume, called as the external-attacher would.
-    async fn publish(
-        &self,
-        volume: &Provisioned,
-        node: &str,
-    ) -> Answer<BTreeMap<String, String>>;
+    async fn publish(&self, volume: &Provisioned, node: &str) -> Answer<BTreeMap<String, String>>;
 
     /// Is there a VolumeAttachment of this volume for this node?
     async fn has_attachment(&self, volume: &Provisioned, node: &str) -> bool;
@@ -59,8 +55,7 @@ pub trait World: Send + Sync {
     ) -> Result<(), String>;
 
     /// The machine of a node writes again through the connection that it has.
-    async fn write_on(&self, node: &str, context: &BTreeMap<String, String>)
-    -> Result<(), String>;
+    async fn write_on(&self, node: &str, context: &BTreeMap<String, String>) -> Result<(), String>;
 
     /// The box loses power without saying goodbye: sockets stay open and nothing answers.
     async fn crash_box(&self);

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::machine::{Net, RouterOs};
 use handler::Handler;
-pub use keys::{AuthorizedKeys, HostKey};
+pub use keys::{AuthorizedKeys, HostKey, UserKey};
 pub use offer::Offer;
 use stream::{BoxStream, Gate};
 

@@ -84,3 +84,33 @@ impl Accepted {
         usable && listed
     }
 }
+
+/// A key pair of a user, for whoever drives a box and has none.
+#[derive(Clone)]
+pub struct UserKey {
+    /// The private key in OpenSSH format.
+    pub private: String,
+    /// The line for [`AuthorizedKeys::These`].
+    pub public: String,
+}
+
+impl UserKey {
+    /// Makes an Ed25519 pair.
+    ///
+    /// # Errors
+    /// What the library says when it cannot write a key down.
+    pub fn generate() -> Result<Self, ServerError> {
+        let failed = |error: russh::keys::ssh_key::Error| ServerError::HostKey(error.to_string());
+        let key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519)
+            .map_err(failed)?;
+        let private = key.to_openssh(russh::keys::ssh_key::LineEnding::LF).map_err(failed)?;
+        let public = key.public_key().to_openssh().map_err(failed)?;
+        Ok(Self { private: private.to_string(), public })
+    }
+}
+
+impl std::fmt::Debug for UserKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UserKey").field("public", &self.public).finish_non_exhaustive()
+    }
+}
