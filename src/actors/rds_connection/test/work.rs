@@ -1,5 +1,6 @@
 //! Commands: in lanes, in the queue, past their deadlines.
 
+use super::scripted::Behaviour;
 use super::*;
 use crate::rds::{Rds, Reply};
 use crate::volume::{Slot, VolumePath};
@@ -172,7 +173,14 @@ async fn when_the_link_goes_down_what_runs_and_what_waits_is_answered_at_once() 
     assert_eq!((unanswered, not_connected), (3, 2));
     // Those that were never sent are free.
     assert_eq!(subject.turns.count(), 3);
-    subject.peer.set(|peer| (peer.silent, peer.unreachable) = (false, false));
+    subject.peer.does("Show", Doing::Takes(2));
+    let healthy = |peer: &mut Behaviour| (peer.silent, peer.unreachable) = (false, false);
+    subject.peer.set(healthy);
+    let mut link = subject.handles.link.clone();
+    link.wait_for(Link::is_up).await.unwrap();
+    pass(100).await;
+    // Polls, and one after the other that reads again.
+    assert_eq!(subject.peer.open(), 2);
     pass(60_000).await;
     assert_eq!(subject.turns.count(), 0);
     // Lanes, polls, and one that reads again.
