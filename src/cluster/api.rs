@@ -20,6 +20,7 @@
 //! | configmaps | create | own namespace |
 //! | configmaps | get, patch | own namespace, only `<release>-deleting` |
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,12 +29,12 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, join3};
 use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::storage::v1 as storage;
+use serde::de::DeserializeOwned;
 use slog::{Logger, o};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::cache::{self, Cache};
+use super::cache::{self, Cache, Kept};
 use super::deleting::DeletingList;
 use super::events::limit::Bounds;
 use super::events::object::{Author, Pod};
@@ -146,33 +147,13 @@ impl KubeCluster {
     }
 
     fn tasks(&self) -> [(&'static str, Task); 4] {
-        let (requests, log) = (self.requests.clone(), self.log.clone());
-        let cache = Arc::clone(&self.nodes);
-        let fill_nodes: Task = Box::new(move || {
-            let api = requests.watched::<core::Node>();
-            cache::fill(api, Arc::clone(&cache), nodes::convert, log.clone()).boxed()
-        });
-
-        let (requests, log) = (self.requests.clone(), self.log.clone());
-        let cache = Arc::clone(&self.volumes);
+        let fill_nodes = self.filling(&self.nodes, nodes::convert);
         let volumes = self.persistent_volumes.clone();
-        let fill_volumes: Task = Box::new(move || {
-            let api = requests.watched::<core::PersistentVolume>();
-            let volumes = volumes.clone();
-            let convert = move |object| volumes.convert(object);
-            cache::fill(api, Arc::clone(&cache), convert, log.clone()).boxed()
-        });
-
-        let (requests, log) = (self.requests.clone(), self.log.clone());
-        let cache = Arc::clone(&self.attachments);
+        let fill_volumes = self.filling(&self.volumes, move |pv| volumes.convert(pv));
         let driver = self.driver.clone();
-        let fill_attachments: Task = Box::new(move || {
-            let api = requests.watched::<storage::VolumeAttachment>();
-            let driver = driver.clone();
-            let convert = move |object| attachments::convert(object, &driver);
-            cache::fill(api, Arc::clone(&cache), convert, log.clone()).boxed()
+        let fill_attachments = self.filling(&self.attachments, move |attachment| {
+            attachments::convert(attachment, &driver)
         });
-
         let poster = Arc::clone(&self.poster);
         let post_events: Task = Box::new(move || Arc::clone(&poster).run().boxed());
         [
@@ -181,6 +162,37 @@ impl KubeCluster {
             ("watch of volumeattachments", fill_attachments),
             ("poster of events", post_events),
         ]
+    }
+
+    fn filling<K, V>(
+        &self,
+        cache: &Arc<Cache<V>>,
+        convert: impl Fn(K) -> Option<V> + Clone + Send + Sync + 'static,
+    ) -> Task
+    where
+        K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+        V: Kept,
+    {
+        let (requests, log) = (self.requests.clone(), self.log.clone());
+        let cache = Arc::clone(cache);
+        Box::new(move || {
+            let (requests, cache) = (requests.clone(), Arc::clone(&cache));
+            cache::fill(requests, cache, convert.clone(), log.clone()).boxed()
+        })
+    }
+
+    /// The caches whose watch fails now, and for how long it has: what they show may be so old. A
+    /// connection that is only silent is noticed after [`cache::WATCH_SECONDS`] and 5 s.
+    pub fn failing(&self) -> Vec<(&'static str, Duration)> {
+        let states = [
+            (self.nodes.name(), self.nodes.failing()),
+            (self.volumes.name(), self.volumes.failing()),
+            (self.attachments.name(), self.attachments.failing()),
+        ];
+        let failing = states.into_iter();
+        failing
+            .filter_map(|(name, failing)| Some((name, failing?)))
+            .collect()
     }
 
     /// Returns once every cache has synced.

@@ -17,7 +17,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
@@ -26,9 +26,10 @@ use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use slog::{Logger, debug, info, warn};
 use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
 
 use super::Version;
-use super::request::reason;
+use super::request::{Requests, reason};
 
 /// A watch is asked to end after so many seconds and is then begun again where it ended; five
 /// seconds later it is given up. So a half-open connection is noticed within a minute.
@@ -76,6 +77,7 @@ pub struct Cache<V: Kept> {
     name: &'static str,
     map: RwLock<BTreeMap<V::Key, V>>,
     synced: watch::Sender<bool>,
+    failing: Mutex<Option<Instant>>,
     changes: broadcast::Sender<Change<V>>,
 }
 
@@ -86,6 +88,7 @@ impl<V: Kept> Cache<V> {
             name,
             map: RwLock::default(),
             synced: watch::Sender::new(false),
+            failing: Mutex::new(None),
             changes: broadcast::Sender::new(CHANGES_MAX),
         }
     }
@@ -104,6 +107,17 @@ impl<V: Kept> Cache<V> {
     pub async fn synced(&self) {
         // The sender lives in self: an error is impossible, and would mean not to wait.
         let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
+    }
+
+    /// For how long the watch has been failing, without an answer since.
+    pub fn failing(&self) -> Option<Duration> {
+        let since = *self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map(|since| since.elapsed())
+    }
+
+    fn set_failing(&self, failing: bool) {
+        let mut since = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        *since = failing.then(|| since.unwrap_or_else(Instant::now));
     }
 
     /// One value.
@@ -226,18 +240,23 @@ fn is_newer<V: Kept>(known: &V, value: &V) -> bool {
     }
 }
 
-/// Keeps `cache` filled from a watch on `api`. `convert` returns nothing for objects that are not
+/// Keeps `cache` filled from a watch over `requests`. `convert` returns nothing for objects that are not
 /// ours. Never ends; abort it.
 pub async fn fill<K, V>(
-    api: Api<K>,
+    requests: Requests,
     cache: Arc<Cache<V>>,
-    convert: impl Fn(K) -> Option<V> + Send,
+    convert: impl Fn(K) -> Option<V> + Send + Sync,
     log: Logger,
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
     V: Kept,
 {
     let config = watcher::Config::default().timeout(WATCH_SECONDS);
+    let answered = {
+        let cache = Arc::clone(&cache);
+        move || cache.set_failing(false)
+    };
+    let api: Api<K> = requests.watched(answered);
     let mut filler = Filler::new(&cache, &convert);
     loop {
         let mut events = std::pin::pin!(watcher(api.clone(), config.clone()));
@@ -320,6 +339,7 @@ impl<'a, V: Kept, F> Filler<'a, V, F> {
     fn fail(&mut self, error: &watcher::Error, log: &Logger) -> bool {
         self.failures += 1;
         let text = reason(error);
+        self.cache.set_failing(true);
         warn!(log, "watch failed, trying again";
             "resource" => self.cache.name(), "failures" => self.failures, "error" => &text);
         self.cache.tell(|| Change::Failed(text));

@@ -66,12 +66,41 @@ async fn config(access: &Access) -> Result<Config, ClusterError> {
 #[cfg(test)]
 mod test {
     use super::*;
+    use crate::cluster::request::Requests;
+
+    /// Reads a node over a real socket.
+    async fn node(port: u16, deadline: Duration) -> Result<(), ClusterError> {
+        let access = Access::Url(format!("http://127.0.0.1:{port}"));
+        let client = client(&access, Duration::from_secs(5)).await?;
+        let requests = Requests::new(client, deadline);
+        let api = requests.all::<k8s_openapi::api::core::v1::Node>();
+        requests.run("Node a", api.get("a")).await.map(|_| ())
+    }
 
     #[tokio::test]
-    async fn a_client_is_made_while_no_api_server_is_there() {
-        let access = Access::Url("http://127.0.0.1:1".into());
-        let client = client(&access, Duration::from_secs(1)).await;
-        assert!(client.is_ok());
+    async fn a_client_is_made_while_no_api_server_is_there_and_says_what_failed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let asked = node(port, Duration::from_secs(5)).await;
+        let Err(ClusterError::Unreachable(why)) = asked else {
+            panic!("{asked:?}");
+        };
+        assert!(why.to_lowercase().contains("refused"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn an_api_server_that_accepts_and_says_nothing_is_given_up_at_the_deadline() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let deadline = Duration::from_millis(300);
+        let begun = tokio::time::Instant::now();
+        let asked = node(port, deadline).await;
+        assert!(
+            matches!(asked, Err(ClusterError::Unreachable(_))),
+            "{asked:?}"
+        );
+        assert!(begun.elapsed() >= deadline && begun.elapsed() < deadline * 10);
     }
 
     #[tokio::test]

@@ -140,41 +140,45 @@ impl DeletingList {
             for _ in 0..ATTEMPTS {
                 // Taken out: a future that is dropped in the middle leaves no wrong memory.
                 let remembered = memory.take();
-                let fresh = remembered.is_none();
-                let seen = match remembered {
-                    Some(seen) => Some(seen),
-                    None => self.read().await?,
-                };
-                let none = BTreeMap::new();
-                let edit = match decide(seen.as_ref().map_or(&none, |seen| &seen.data)) {
-                    Ok(edit) => edit,
-                    // Only what was read just now can refuse or satisfy.
-                    Err(_) if !fresh => continue,
-                    Err(error) => return Err(error),
-                };
-                match edit {
-                    Edit::Nothing if !fresh => continue,
-                    Edit::Nothing => {
-                        *memory = seen;
-                        return Ok(());
-                    }
-                    Edit::Set(_) | Edit::Remove => {}
-                }
-                let existed = seen.is_some();
-                match self.write(key, edit, seen).await {
-                    Ok(seen) => {
-                        *memory = Some(seen);
-                        return Ok(());
-                    }
-                    // Changed, made or deleted by somebody else meanwhile.
-                    Err(ClusterError::Conflict(_)) => {}
-                    Err(ClusterError::NotFound(_)) if existed => {}
-                    Err(error) => return Err(error),
+                if let Some(seen) = self.attempt(key, &decide, remembered).await? {
+                    *memory = seen;
+                    return Ok(());
                 }
             }
             Err(ClusterError::Conflict(what.clone()))
         };
         self.requests.bounded(&what, turns).await
+    }
+
+    /// One try from what is remembered, else from a fresh look. Done, it returns the list as it is
+    /// now; nothing when it must be looked at again.
+    async fn attempt(
+        &self,
+        key: &str,
+        decide: &impl Fn(&BTreeMap<String, String>) -> Result<Edit, ClusterError>,
+        remembered: Option<Seen>,
+    ) -> Result<Option<Option<Seen>>, ClusterError> {
+        let fresh = remembered.is_none();
+        let before = match remembered {
+            Some(seen) => Some(seen),
+            None => self.read().await?,
+        };
+        let none = BTreeMap::new();
+        let edit = match decide(before.as_ref().map_or(&none, |seen| &seen.data)) {
+            // Only what was read just now can satisfy or refuse.
+            Ok(Edit::Nothing) | Err(_) if !fresh => return Ok(None),
+            Ok(Edit::Nothing) => return Ok(Some(before)),
+            Ok(edit) => edit,
+            Err(error) => return Err(error),
+        };
+        let existed = before.is_some();
+        match self.write(key, edit, before).await {
+            Ok(seen) => Ok(Some(Some(seen))),
+            // Changed, made or deleted by somebody else meanwhile.
+            Err(ClusterError::Conflict(_)) => Ok(None),
+            Err(ClusterError::NotFound(_)) if existed => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn read(&self) -> Result<Option<Seen>, ClusterError> {

@@ -42,13 +42,26 @@ impl Requests {
     }
 
     /// All objects of a kind, for a watch: a list must be complete and a watch must have begun
-    /// within the deadline. What then comes, or does not, is the watcher's to judge.
-    pub fn watched<K: kube::Resource<DynamicType = ()>>(&self) -> Api<K> {
+    /// within the deadline. What then comes, or does not, is the watcher's to judge. `answered` is
+    /// called whenever the API server has granted one.
+    pub fn watched<K: kube::Resource<DynamicType = ()>>(
+        &self,
+        answered: impl Fn() + Clone + Send + 'static,
+    ) -> Api<K> {
         let (client, deadline) = (self.client.clone(), self.deadline);
         let bounded = tower::service_fn(move |request: Request<Body>| {
             let answer = answer_or_begin(client.clone(), request);
-            tokio::time::timeout(deadline, answer)
-                .map(|answer| answer.map_err(BoxError::from).and_then(|inner| inner))
+            let answered = answered.clone();
+            tokio::time::timeout(deadline, answer).map(move |answer| {
+                let answer = answer.map_err(BoxError::from).and_then(|inner| inner);
+                if answer
+                    .as_ref()
+                    .is_ok_and(|answer| answer.status().is_success())
+                {
+                    answered();
+                }
+                answer
+            })
         });
         Api::all(Client::new(bounded, self.client.default_namespace()))
     }

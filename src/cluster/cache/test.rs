@@ -4,7 +4,6 @@ use crate::cluster::request::Requests;
 use crate::cluster::{Node, nodes};
 use crate::volume::NodeName;
 use http::Method;
-use k8s_openapi::api::core::v1 as core;
 use serde_json::{Value, json};
 
 const NODES: &str = "/api/v1/nodes";
@@ -37,8 +36,8 @@ struct Rig {
 fn rig() -> Rig {
     let (client, mock) = Mock::new();
     let cache = Arc::new(Cache::new("nodes"));
-    let api = Requests::new(client, Duration::from_secs(10)).watched::<core::Node>();
-    tokio::spawn(fill(api, Arc::clone(&cache), nodes::convert, silent()));
+    let requests = Requests::new(client, Duration::from_secs(10));
+    tokio::spawn(fill(requests, Arc::clone(&cache), nodes::convert, silent()));
     let changes = Arc::clone(&cache).subscribe().boxed();
     Rig { mock, cache, changes }
 }
@@ -216,6 +215,26 @@ fn pauses_double_up_to_ten_seconds_and_are_spread_over_their_second_half() {
     let full: Vec<u128> = (1..8).map(|n| pause(n, 1.0).as_millis()).collect();
     assert_eq!(full, [800, 1600, 3200, 6400, 10_000, 10_000, 10_000]);
     assert_eq!(pause(u32::MAX, 0.5), Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_watch_is_told_with_its_age_until_it_is_granted_again() {
+    let mut rig = rig();
+    let watch = rig.list_and_watch(10, json!([])).await;
+    rig.change().await;
+    assert_eq!(rig.cache.failing(), None);
+    drop(watch);
+    let begun = tokio::time::Instant::now();
+    for _ in 0..4 {
+        rig.mock.next().await.fail(503, "ServiceUnavailable");
+    }
+    let call = rig.mock.next().await;
+    assert_eq!(rig.cache.failing(), Some(begun.elapsed()));
+    // Granted, and quiet: nothing has changed meanwhile.
+    let watch = call.watch();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(rig.cache.failing(), None);
+    drop(watch);
 }
 
 #[tokio::test(start_paused = true)]

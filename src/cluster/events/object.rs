@@ -157,7 +157,7 @@ fn name(object: &str, reason: Reason, now: Timestamp) -> String {
     format!("{stem}.{reason}.{:x}", now.as_nanosecond())
 }
 
-/// The note, at most [`NOTE_LENGTH_MAX`] bytes of it.
+/// The note, at most 1,024 bytes of it.
 pub fn message(note: &str) -> String {
     if note.len() <= NOTE_LENGTH_MAX {
         return note.to_owned();
