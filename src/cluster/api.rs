@@ -190,9 +190,7 @@ impl KubeCluster {
             (self.attachments.name(), self.attachments.failing()),
         ];
         let failing = states.into_iter();
-        failing
-            .filter_map(|(name, failing)| Some((name, failing?)))
-            .collect()
+        failing.filter_map(|(name, failing)| Some((name, failing?))).collect()
     }
 
     /// Returns once every cache has synced.

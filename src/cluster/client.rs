@@ -96,10 +96,7 @@ mod test {
         let deadline = Duration::from_millis(300);
         let begun = tokio::time::Instant::now();
         let asked = node(port, deadline).await;
-        assert!(
-            matches!(asked, Err(ClusterError::Unreachable(_))),
-            "{asked:?}"
-        );
+        assert!(matches!(asked, Err(ClusterError::Unreachable(_))), "{asked:?}");
         assert!(begun.elapsed() >= deadline && begun.elapsed() < deadline * 10);
     }
 

@@ -54,10 +54,7 @@ impl Requests {
             let answered = answered.clone();
             tokio::time::timeout(deadline, answer).map(move |answer| {
                 let answer = answer.map_err(BoxError::from).and_then(|inner| inner);
-                if answer
-                    .as_ref()
-                    .is_ok_and(|answer| answer.status().is_success())
-                {
+                if answer.as_ref().is_ok_and(|answer| answer.status().is_success()) {
                     answered();
                 }
                 answer
