@@ -19,6 +19,7 @@ mod volumes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -179,6 +180,9 @@ pub enum ClusterError {
 pub trait Cluster: Send + Sync {
     /// Which caches have not synced since the start. Empty: [`Cluster::view`] can be trusted.
     fn unsynced(&self) -> Vec<&'static str>;
+
+    /// Which watches are failing now, and for how long: the view is that old.
+    fn failing(&self) -> Vec<(&'static str, Duration)>;
 
     /// What the watches have shown. Cheap: shared pointers.
     fn view(&self) -> View;

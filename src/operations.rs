@@ -85,6 +85,8 @@ pub struct Operations {
 pub struct Limits {
     /// How long a Node object or a VolumeAttachment must be gone.
     pub grace: Duration,
+    /// How long a watch may have been failing before a pass counts as blind.
+    pub max_age: Duration,
     /// How long an item may be without a PV before it is reported.
     pub orphan_grace: Duration,
     /// Time between two reads of a disk's counters.

@@ -78,6 +78,7 @@ fn limits(config: &Config) -> Limits {
     let reconcile = &config.reconcile;
     Limits {
         grace: reconcile.grace,
+        max_age: reconcile.max_age,
         orphan_grace: reconcile.orphan_grace,
         counter_interval: reconcile.counter_interval,
         drain: reconcile.drain_time,

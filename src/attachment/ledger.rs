@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::volume::{ImagePath, NodeName, Nqn, Refused, Slot, hex};
 
-/// The PV annotation that holds the [`Copy`] as JSON.
+/// The PV annotation that holds the [`struct@Copy`] as JSON.
 pub const COPY_ANNOTATION: &str = "rds.csi.srvlab.io/attachment";
 /// How every record of this format begins.
 pub const PREFIX: &str = "rds1 ";

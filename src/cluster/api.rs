@@ -181,18 +181,6 @@ impl KubeCluster {
         })
     }
 
-    /// The caches whose watch fails now, and for how long it has: what they show may be so old. A
-    /// connection that is only silent is noticed after [`cache::WATCH_SECONDS`] and 5 s.
-    pub fn failing(&self) -> Vec<(&'static str, Duration)> {
-        let states = [
-            (self.nodes.name(), self.nodes.failing()),
-            (self.volumes.name(), self.volumes.failing()),
-            (self.attachments.name(), self.attachments.failing()),
-        ];
-        let failing = states.into_iter();
-        failing.filter_map(|(name, failing)| Some((name, failing?))).collect()
-    }
-
     /// Returns once every cache has synced.
     pub async fn synced(&self) {
         join3(self.nodes.synced(), self.volumes.synced(), self.attachments.synced()).await;
@@ -223,6 +211,17 @@ fn name_of(handle: &str) -> &str {
 
 #[async_trait]
 impl Cluster for KubeCluster {
+    /// A connection that is only silent is noticed after [`cache::WATCH_SECONDS`] and 5 s.
+    fn failing(&self) -> Vec<(&'static str, Duration)> {
+        let states = [
+            (self.nodes.name(), self.nodes.failing()),
+            (self.volumes.name(), self.volumes.failing()),
+            (self.attachments.name(), self.attachments.failing()),
+        ];
+        let failing = states.into_iter();
+        failing.filter_map(|(name, failing)| Some((name, failing?))).collect()
+    }
+
     fn unsynced(&self) -> Vec<&'static str> {
         let states = [
             (self.nodes.name(), self.nodes.is_synced()),

@@ -74,7 +74,7 @@ impl Operations {
                 on: terms.on,
                 nqn: terms.nqn.clone(),
                 allow_host: terms.allow_host.clone(),
-                port: ground.backend.nvme_port,
+                port: ground.nvme_port(),
             }),
             grow_to: wanted.grow_to,
         });

@@ -47,6 +47,16 @@ impl Operations {
         Ok(self.cluster.identity().await?)
     }
 
+    /// Why what the watches have shown is too old for a pass to act on. RPCs go on: what they
+    /// change is guarded.
+    pub(super) fn blindness(&self) -> Option<String> {
+        let max_age = self.limits.borrow().max_age;
+        let old = self.cluster.failing().into_iter().find(|(_, age)| *age > max_age);
+        old.map(|(watch, age)| {
+            format!("the watch of {watch} has been failing for {} s", age.as_secs())
+        })
+    }
+
     /// The box of this name.
     pub(super) fn backend(&self, name: &BackendName) -> Result<&Backend, Error> {
         self.backends.by_name.get(name).ok_or_else(|| {
@@ -169,6 +179,22 @@ impl Ground {
             None => self.backend.volume_paths.first().cloned(),
         };
         path.map(|path| path.image(&self.id.slot))
+    }
+
+    /// Where nodes reach the export: as the StorageClass said when the volume was made, else as
+    /// the configuration says.
+    pub fn nvme_address(&self) -> &str {
+        self.attribute("nvmeAddress").unwrap_or(&self.backend.nvme_address)
+    }
+
+    /// The port of the export, likewise.
+    pub fn nvme_port(&self) -> u16 {
+        let port = self.attribute("nvmePort").and_then(|port| port.parse().ok());
+        port.unwrap_or(self.backend.nvme_port)
+    }
+
+    fn attribute(&self, key: &str) -> Option<&str> {
+        self.volume.as_ref()?.attributes.get(key).map(String::as_str)
     }
 
     /// The disk is not on the box.

@@ -296,8 +296,8 @@ fn context(ground: &Ground, wanted: &Publish, record: &Record) -> Result<Publish
     let nqn = record.nqn(&ground.backend.nqn_base, &ground.id.slot).map_err(refused)?;
     let mut context = PublishContext::from([
         ("nqn".into(), nqn.to_string()),
-        ("nvmeAddress".into(), ground.backend.nvme_address.clone()),
-        ("nvmePort".into(), ground.backend.nvme_port.to_string()),
+        ("nvmeAddress".into(), ground.nvme_address().to_owned()),
+        ("nvmePort".into(), ground.nvme_port().to_string()),
         ("hostNqn".into(), host.nqn.to_string()),
         ("hostId".into(), host.id),
         ("generation".into(), record.generation.to_string()),

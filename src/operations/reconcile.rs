@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use self::facts::{Found, Survey};
 use self::memory::Memory;
 use super::{Backend, Error, Happened, Operations};
+use crate::attachment::standing::{Standing, standing};
 use crate::attachment::verdict::{Action, Facts, FenceCause, Io, Rules, Verdict, verdict};
 use crate::cluster::{About, Identity, Notice, Reason};
 use crate::rds::{Command, Counters, Disk};
@@ -44,6 +45,9 @@ enum Step {
     Close,
     CarryOut,
 }
+
+/// What became of a step.
+type Stepped<'a> = (&'a Found, &'a Verdict, Result<act::Done, Error>);
 
 /// What a pass saw and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -101,9 +105,39 @@ impl Reconciler {
             let storm = self.operations.limits.borrow().storm;
             memory.remember(&found, &view, storm, Instant::now());
         }
-        self.act(&identity, &tables, &found, &mut report).await;
+        match self.operations.blindness() {
+            None => self.act(&identity, &tables, &found, &mut report).await,
+            Some(why) => self.close_rolled_back(&identity, &found, why, &mut report).await,
+        }
         self.tell_start(&report);
         Ok(report)
+    }
+
+    /// Without a fresh view of the cluster only one thing is certain: a copy never goes back, so a
+    /// record that is older than one already seen is not current, and is closed.
+    async fn close_rolled_back(
+        &self,
+        identity: &Identity,
+        found: &[Found],
+        why: String,
+        report: &mut PassReport,
+    ) {
+        let verdicts: Vec<(&Found, Verdict)> =
+            found.iter().map(|found| (found, self.judge(found, &BTreeMap::new()))).collect();
+        let is_older = |found: &Found| {
+            let record = found.record.as_ref().ok().filter(|_| found.is_ours);
+            let standing = record.map(|record| standing(record, found.copied.as_ref()));
+            standing == Some(Standing::RolledBack)
+        };
+        let mut open = Vec::new();
+        for (found, verdict) in &verdicts {
+            if is_older(found) {
+                open.push((*found, verdict));
+            }
+        }
+        self.each(identity, &open, Step::Close, report).await;
+        report.blind.push(why);
+        report.look_again(HOLD_POLL);
     }
 
     async fn act(
@@ -248,7 +282,7 @@ impl Reconciler {
         report: &mut PassReport,
     ) {
         let act = act::Act { operations: &self.operations, identity };
-        let mut jobs: Vec<BoxFuture<'_, (&Found, &Verdict, Result<act::Done, Error>)>> = Vec::new();
+        let mut jobs: Vec<BoxFuture<'_, Stepped<'_>>> = Vec::new();
         for &(found, verdict) in volumes {
             jobs.push(
                 async move {
