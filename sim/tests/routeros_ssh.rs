@@ -58,7 +58,12 @@ async fn start(os: &RouterOs, keys: &[&str]) -> Server {
 }
 
 fn ssh(server: &Server, key: &str) -> Command {
+    ssh_with(&[], server, key)
+}
+
+fn ssh_with(options: &[&str], server: &Server, key: &str) -> Command {
     let mut ssh = Command::new("ssh");
+    ssh.args(options);
     ssh.args([
         "-F",
         "none",
@@ -191,22 +196,9 @@ async fn a_person_types_at_a_prompt() {
     let (key, public) = folder.key("ed25519").await;
     let os = RouterOs::new(Version::V7_24_4, Quirks::default());
     let server = start(&os, &[&public]).await;
-    let mut command = ssh(&server, &key);
-    command
-        .arg("-tt")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
-    // Options go before the host, so the command is built again with -tt in front.
-    let mut child = {
-        let mut tty = Command::new("ssh");
-        let std = command.as_std();
-        tty.arg("-tt")
-            .args(std.get_args().filter(|arg| *arg != "-tt"));
-        tty.stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true);
-        tty.spawn().expect("ssh starts")
-    };
+    let mut command = ssh_with(&["-tt"], &server, &key);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("ssh starts");
     let mut input = child.stdin.take().expect("stdin");
     input
         .write_all(b":put (40 + 2)\r/quit\r")
@@ -321,37 +313,28 @@ async fn a_second_channel_works_only_where_the_switch_says_so() {
     let os = RouterOs::new(Version::V7_24_4, Quirks::default());
     let server = start(&os, &[&public]).await;
     let control = folder.0.join("mux").display().to_string();
-    let mut master = Command::new("ssh");
-    let mux = ["-o", "ControlMaster=auto", "-S", &control];
-    master.args(mux);
-    master.args(ssh(&server, &key).as_std().get_args());
+    let mut master = ssh_with(&["-M", "-S", &control], &server, &key);
     // The first channel stays open for as long as the delay takes.
-    master
-        .arg(":delay 20s")
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    let mut master = master.spawn().expect("ssh starts");
+    let mut master = master.arg(":delay 20s").spawn().expect("ssh starts");
     let there = async {
         while os.open_sessions() == 0 || !std::path::Path::new(&control).exists() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), there)
         .await
         .expect("the first session opens");
+    // Port 1: where the channel is refused, ssh must not succeed over a connection of its own.
     let second = || {
-        let mut second = Command::new("ssh");
-        second
-            .args(["-S", &control])
-            .args(ssh(&server, &key).as_std().get_args());
-        second
-            .arg(":put two")
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
+        let mut second = ssh_with(&["-S", &control, "-p", "1"], &server, &key);
+        second.arg(":put two");
         second
     };
     let output = run(&mut second()).await;
-    assert!(text(&output.stderr).contains("open failed"), "{output:?}");
+    assert!(
+        text(&output.stderr).contains("Session open refused by peer"),
+        "{output:?}"
+    );
     os.change_quirks(|quirks| quirks.second_channel = SecondChannel::Serve);
     assert_eq!(text(&run(&mut second()).await.stdout), "two\r\n");
     os.change_quirks(|quirks| quirks.second_channel = SecondChannel::Stall);
@@ -361,4 +344,42 @@ async fn a_second_channel_works_only_where_the_switch_says_so() {
             .is_err()
     );
     master.kill().await.expect("ends");
+}
+
+#[tokio::test]
+async fn an_unanswered_keepalive_ends_an_idle_client() {
+    let folder = Folder::new("keepalive");
+    let (key, public) = folder.key("ed25519").await;
+    let os = RouterOs::new(Version::V7_24_4, Quirks::default());
+    let server = start(&os, &[&public]).await;
+    let control = folder.0.join("mux").display().to_string();
+    let mux = ["-M", "-S", &control, "-oControlPersist=30"];
+    let alive = ["-oServerAliveInterval=1", "-oServerAliveCountMax=1"];
+    let idle_for = async |seconds| {
+        let gone = async {
+            while os.open_sessions() > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(seconds), gone)
+            .await
+            .is_ok()
+    };
+    let ask = async || {
+        let mut command = ssh_with(&[&mux[..], &alive[..]].concat(), &server, &key);
+        // The master stays behind and would keep these open.
+        command
+            .arg(":put one")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let status = tokio::time::timeout(Duration::from_secs(20), command.status()).await;
+        assert!(status.expect("ssh ends").expect("ssh ran").success());
+    };
+    ask().await;
+    assert!(!idle_for(4).await, "an answered keepalive keeps the client");
+    os.change_quirks(|quirks| quirks.keepalive_unanswered = true);
+    os.drop_connections();
+    assert!(idle_for(10).await, "the first client goes");
+    ask().await;
+    assert!(idle_for(10).await, "an unanswered keepalive ends it");
 }

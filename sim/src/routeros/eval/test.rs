@@ -200,3 +200,25 @@ fn nothing_runs_for_ever() {
         assert!(run(&os, line).contains("failure:"), "{line}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_line_makes_the_box_panic(
+        tokens in proptest::collection::vec(proptest::sample::select(vec![
+            "/disk/", "/file/", "print ", "detail ", "terse ", "as-value ", "proplist=\".id,slot\" ",
+            "where ", "find ", "[find slot=nvme1] ", "[", "]", "(", ")", "{", "}", ";", ":put ", "$x",
+            ":local x ", ":set x ", ":if (true) do={", ":foreach x in=", ":onerror e in={", "do={",
+            "add type=file slot=a file-path=storage-pool/a file-size=", "set ", "remove ", "get ",
+            "nvme1 ", "size ", "comment=", "\"ä\" ", "1 ", "-9223372036854775808 ", "9223372036854775807",
+            "1T ", "*1 ", " . ", " + ", " / ", "->", "~", "\"(\"", "=", "yes ", "nvme-tcp-export=yes ",
+            ":pick \"äb\" 1 2", ":len ", ":tostr ", ":find \"ä\" \"b\" 0", ":serialize to=json value=",
+            "monitor-traffic nvme1 once ", "unset ", "disable ", "copy-from=nvme1 ", ":totime ",
+            "99999999999999999w ", "99999:99999:99999 ",
+        ]), 1..24)
+    ) {
+        let os = fresh();
+        os.change_quirks(|quirks| quirks.wrap_width = 7);
+        let _ = os.exec(&tokens.concat());
+        let _ = os.exec("/disk print detail; /disk print; /disk print terse; /file print detail");
+    }
+}
