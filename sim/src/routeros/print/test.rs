@@ -96,7 +96,7 @@ fn comments_stand_above_in_detail_and_inside_in_terse() {
     let os = crate::routeros::RouterOs::new(crate::routeros::Version::V7_24_4, Quirks::default());
     os.exec("/disk/set nvme1 comment=\"two words\"");
     let detail = os.exec("/disk print detail where slot=nvme1").text();
-    assert!(detail.contains("0 B r ;;; two words"), "{detail}");
+    assert!(detail.contains("0 Br ;;; two words"), "{detail}");
     let terse = os.exec("/disk print terse where slot=nvme1").text();
     assert!(
         terse.starts_with("0 B r  comment=two words type=hardware slot=nvme1 "),
