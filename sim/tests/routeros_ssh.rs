@@ -153,6 +153,21 @@ async fn a_stock_box_shows_an_rsa_host_key_and_no_version() {
 }
 
 #[tokio::test]
+async fn any_stream_will_do() {
+    let os = RouterOs::new(Version::V7_24_4, Quirks::default());
+    let server = start(&os, &[]).await;
+    let (mut ours, theirs) = tokio::io::duplex(4096);
+    server.serve_stream(theirs);
+    let mut banner = [0; 16];
+    ours.read_exact(&mut banner).await.expect("a banner");
+    assert_eq!(&banner, b"SSH-2.0-ROSSSH\r\n");
+    drop(server);
+    let mut rest = Vec::new();
+    let ends = tokio::time::timeout(Duration::from_secs(10), ours.read_to_end(&mut rest));
+    assert!(ends.await.expect("the server ends its connections").is_ok());
+}
+
+#[tokio::test]
 async fn unknown_and_ecdsa_keys_are_refused() {
     let folder = Folder::new("refused");
     let (_, known) = folder.key("ed25519").await;
