@@ -257,3 +257,14 @@ proptest::proptest! {
         let _ = os.exec("/disk print detail; /disk print; /disk print terse; /file print detail");
     }
 }
+
+#[test]
+fn a_batch_isolates_each_of_its_rows() {
+    let os = fresh();
+    let line = r#":foreach csiRow in={ {t="A";s="nvme1"}; {t="B";s="nosuch"}; {t="C";s="nvme2"} } do={ :onerror csiErr in={ /disk/set ($csiRow->"s") comment=($csiRow->"t") } do={ :put (($csiRow->"t") . " error " . $csiErr) }; :put (($csiRow->"t") . " items " . [:serialize to=json options=json.no-string-conversion value=[/disk/print detail as-value proplist="slot,comment" where slot=($csiRow->"s")]]); :put (($csiRow->"t") . " end") }"#;
+    assert_eq!(
+        run(&os, line),
+        "A items [{\"comment\":\"A\",\"slot\":\"nvme1\"}]\nA end\nB error no such item\nB items []\n\
+         B end\nC items [{\"comment\":\"C\",\"slot\":\"nvme2\"}]\nC end\n"
+    );
+}
