@@ -34,7 +34,7 @@ struct Arguments {
     #[arg(long, default_value = "7.24.4", value_name = "VERSION")]
     routeros: Version,
     /// Public key that may log in, a file as ssh-keygen writes it; may be repeated
-    #[arg(long = "authorized-key", value_name = "FILE", required_unless_present_any = ["no_key", "list_switches"])]
+    #[arg(long = "authorized-key", value_name = "FILE")]
     authorized_keys: Vec<PathBuf>,
     /// Let every RSA or Ed25519 key in
     #[arg(long, conflicts_with = "authorized_keys")]
@@ -136,6 +136,11 @@ fn host_key(arguments: &Arguments) -> Result<HostKey, String> {
 fn authorized(arguments: &Arguments) -> Result<AuthorizedKeys, String> {
     if arguments.no_key {
         return Ok(AuthorizedKeys::Any);
+    }
+    if arguments.authorized_keys.is_empty() {
+        let text = "nobody could log in: give --authorized-key ~/.ssh/id_ed25519.pub, or --no-key \
+                    to let every key in";
+        return Err(text.to_owned());
     }
     let keys: Result<Vec<_>, _> = arguments.authorized_keys.iter().map(read).collect();
     keys.map(AuthorizedKeys::These)

@@ -5,7 +5,7 @@
 //! behind a real SSH server. [`Quirks`] holds every fact about RouterOS that nobody has proven, as a
 //! switch; [`Fault`] what may go wrong; [`RouterOs::connect_host`] plays the NVMe/TCP hosts.
 //!
-//! Inside: [`parser`](self) reads a whole line before anything runs, the interpreter runs it command
+//! Inside: the parser reads a whole line before anything runs, the interpreter runs it command
 //! by command, menus change the store and print rows. Nothing here knows the driver.
 
 mod builtins;

@@ -52,7 +52,12 @@ async fn start(os: &RouterOs, keys: &[&str]) -> Server {
 }
 
 fn ssh(server: &Server, key: &str) -> Command {
+    ssh_with(&[], server, key)
+}
+
+fn ssh_with(options: &[&str], server: &Server, key: &str) -> Command {
     let mut ssh = Command::new("ssh");
+    ssh.args(options);
     ssh.args([
         "-F",
         "none",
@@ -117,6 +122,21 @@ async fn a_stock_box_shows_an_rsa_host_key_and_no_version() {
 }
 
 #[tokio::test]
+async fn any_stream_will_do() {
+    let os = RouterOs::new(Version::V7_24_4, Quirks::default());
+    let server = start(&os, &[]).await;
+    let (mut ours, theirs) = tokio::io::duplex(4096);
+    server.serve_stream(theirs);
+    let mut banner = [0; 16];
+    ours.read_exact(&mut banner).await.expect("a banner");
+    assert_eq!(&banner, b"SSH-2.0-ROSSSH\r\n");
+    drop(server);
+    let mut rest = Vec::new();
+    let ends = tokio::time::timeout(Duration::from_secs(10), ours.read_to_end(&mut rest));
+    assert!(ends.await.expect("the server ends its connections").is_ok());
+}
+
+#[tokio::test]
 async fn unknown_and_ecdsa_keys_are_refused() {
     let folder = Folder::new("refused");
     let (_, known) = folder.key("ed25519").await;
@@ -157,16 +177,9 @@ async fn a_person_types_at_a_prompt() {
     let (key, public) = folder.key("ed25519").await;
     let os = RouterOs::new(Version::V7_24_4, Quirks::default());
     let server = start(&os, &[&public]).await;
-    let mut command = ssh(&server, &key);
-    command.arg("-tt").stdin(Stdio::piped()).stdout(Stdio::piped());
-    // Options go before the host, so the command is built again with -tt in front.
-    let mut child = {
-        let mut tty = Command::new("ssh");
-        let std = command.as_std();
-        tty.arg("-tt").args(std.get_args().filter(|arg| *arg != "-tt"));
-        tty.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        tty.spawn().expect("ssh starts")
-    };
+    let mut command = ssh_with(&["-tt"], &server, &key);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("ssh starts");
     let mut input = child.stdin.take().expect("stdin");
     input.write_all(b":put (40 + 2)\r/quit\r").await.expect("types");
     let output = tokio::time::timeout(Duration::from_secs(30), child.wait_with_output());
@@ -232,10 +245,22 @@ async fn a_half_open_box_neither_answers_nor_closes() {
     os.set_half_open(true);
     let mut after = TcpStream::connect(server.address()).await.expect("connects");
     let patience = Duration::from_millis(300);
-    let mut rest = Vec::new();
-    // The key exchange may be on its way already; an end of the stream must not be.
-    assert!(tokio::time::timeout(patience, before.read_to_end(&mut rest)).await.is_err());
-    assert!(tokio::time::timeout(patience, after.read(&mut banner)).await.is_err());
+    // A server that reads answers this with its offer, and then with an end.
+    before
+        .write_all(b"SSH-2.0-client\r\n")
+        .await
+        .expect("writes");
+    before.write_all(&[0; 64]).await.expect("writes");
+    assert!(
+        tokio::time::timeout(patience, before.read(&mut banner))
+            .await
+            .is_err()
+    );
+    assert!(
+        tokio::time::timeout(patience, after.read(&mut banner))
+            .await
+            .is_err()
+    );
     os.drop_connections();
     let ends = tokio::time::timeout(Duration::from_secs(10), after.read(&mut banner)).await;
     assert!(matches!(ends, Ok(Ok(0) | Err(_))), "{ends:?}");
@@ -248,30 +273,69 @@ async fn a_second_channel_works_only_where_the_switch_says_so() {
     let os = RouterOs::new(Version::V7_24_4, Quirks::default());
     let server = start(&os, &[&public]).await;
     let control = folder.0.join("mux").display().to_string();
-    let mut master = Command::new("ssh");
-    let mux = ["-o", "ControlMaster=auto", "-S", &control];
-    master.args(mux);
-    master.args(ssh(&server, &key).as_std().get_args());
+    let mut master = ssh_with(&["-M", "-S", &control], &server, &key);
     // The first channel stays open for as long as the delay takes.
-    master.arg(":delay 20s").stdin(Stdio::null()).kill_on_drop(true);
-    let mut master = master.spawn().expect("ssh starts");
+    let mut master = master.arg(":delay 20s").spawn().expect("ssh starts");
     let there = async {
         while os.open_sessions() == 0 || !std::path::Path::new(&control).exists() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), there).await.expect("the first session opens");
+    tokio::time::timeout(Duration::from_secs(20), there)
+        .await
+        .expect("the first session opens");
+    // Port 1: where the channel is refused, ssh must not succeed over a connection of its own.
     let second = || {
-        let mut second = Command::new("ssh");
-        second.args(["-S", &control]).args(ssh(&server, &key).as_std().get_args());
-        second.arg(":put two").stdin(Stdio::null()).kill_on_drop(true);
+        let mut second = ssh_with(&["-S", &control, "-p", "1"], &server, &key);
+        second.arg(":put two");
         second
     };
     let output = run(&mut second()).await;
-    assert!(text(&output.stderr).contains("open failed"), "{output:?}");
+    assert!(
+        text(&output.stderr).contains("Session open refused by peer"),
+        "{output:?}"
+    );
     os.change_quirks(|quirks| quirks.second_channel = SecondChannel::Serve);
     assert_eq!(text(&run(&mut second()).await.stdout), "two\r\n");
     os.change_quirks(|quirks| quirks.second_channel = SecondChannel::Stall);
     assert!(tokio::time::timeout(Duration::from_millis(500), second().output()).await.is_err());
     master.kill().await.expect("ends");
+}
+
+#[tokio::test]
+async fn an_unanswered_keepalive_ends_an_idle_client() {
+    let folder = Folder::new("keepalive");
+    let (key, public) = folder.key("ed25519").await;
+    let os = RouterOs::new(Version::V7_24_4, Quirks::default());
+    let server = start(&os, &[&public]).await;
+    let control = folder.0.join("mux").display().to_string();
+    let mux = ["-M", "-S", &control, "-oControlPersist=30"];
+    let alive = ["-oServerAliveInterval=1", "-oServerAliveCountMax=1"];
+    let idle_for = async |seconds| {
+        let gone = async {
+            while os.open_sessions() > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(seconds), gone)
+            .await
+            .is_ok()
+    };
+    let ask = async || {
+        let mut command = ssh_with(&[&mux[..], &alive[..]].concat(), &server, &key);
+        // The master stays behind and would keep these open.
+        command
+            .arg(":put one")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let status = tokio::time::timeout(Duration::from_secs(20), command.status()).await;
+        assert!(status.expect("ssh ends").expect("ssh ran").success());
+    };
+    ask().await;
+    assert!(!idle_for(4).await, "an answered keepalive keeps the client");
+    os.change_quirks(|quirks| quirks.keepalive_unanswered = true);
+    os.drop_connections();
+    assert!(idle_for(10).await, "the first client goes");
+    ask().await;
+    assert!(idle_for(10).await, "an unanswered keepalive ends it");
 }

@@ -134,7 +134,7 @@ impl Session {
     pub async fn exec(&self, line: &str) -> Result<ExecResult, ExecError> {
         let running = self.0.running.fetch_add(1, Ordering::SeqCst);
         let guard = Running(Arc::clone(&self.0));
-        if running > 0 {
+        if running > 0 && !self.0.frozen.is_cancelled() {
             match self.0.os.quirks().second_channel {
                 SecondChannel::Serve => {}
                 SecondChannel::Refuse => return Err(ExecError::ChannelRefused),

@@ -80,18 +80,26 @@ struct Site {
     places: Arc<Semaphore>,
 }
 
+impl std::fmt::Debug for Site {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Site")
+            .field("os", &self.os)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A listening SSH server. Dropping it closes the port and every connection.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
     public_key: String,
     fingerprint: String,
-    stop: CancellationToken,
+    site: Arc<Site>,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop.cancel();
+        self.site.stop.cancel();
     }
 }
 
@@ -108,25 +116,33 @@ impl Server {
         let listener = TcpListener::bind(address)
             .await
             .map_err(|source| ServerError::Listen { address, source })?;
-        let address =
-            listener.local_addr().map_err(|source| ServerError::Listen { address, source })?;
-        let stop = CancellationToken::new();
+        let address = listener
+            .local_addr()
+            .map_err(|source| ServerError::Listen { address, source })?;
         let site = Arc::new(Site {
             os,
             config: Arc::new(config),
             authorized: accepted,
-            stop: stop.clone(),
+            stop: CancellationToken::new(),
             places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
         });
-        tokio::spawn(accept(site, listener, address));
-        let fingerprint = host_key.public_key().fingerprint(russh::keys::HashAlg::Sha256);
+        tokio::spawn(accept(Arc::clone(&site), listener, address));
+        let fingerprint = host_key
+            .public_key()
+            .fingerprint(russh::keys::HashAlg::Sha256);
         let public_key = host_key.public_key().to_openssh();
         Ok(Server {
             address,
             public_key: public_key.map_err(|error| ServerError::HostKey(error.to_string()))?,
             fingerprint: fingerprint.to_string(),
-            stop,
+            site,
         })
+    }
+
+    /// Serves one more connection over any stream, such as an in-memory pipe.
+    pub fn serve_stream(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let site = Arc::clone(&self.site);
+        tokio::spawn(async move { serve(&site, stream).await });
     }
 
     /// Where it listens.

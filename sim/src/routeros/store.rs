@@ -105,10 +105,8 @@ impl Disk {
 
     /// The image behind the disk, without a leading slash.
     pub fn image(&self) -> Option<String> {
-        match self.properties.get("file-path") {
-            Some(path) => Some(path.to_string().trim_start_matches('/').to_owned()),
-            None => None,
-        }
+        let path = self.properties.get("file-path")?;
+        Some(path.to_string().trim_start_matches('/').to_owned())
     }
 
     /// Whether hosts may connect.

@@ -82,8 +82,8 @@ pub enum Expr {
     Result(Block),
     /// `!a`, `-a`.
     Unary(Unary, Box<Expr>),
-    /// `a . b` and so on.
-    Binary(Binary, Box<Expr>, Box<Expr>),
+    /// `a . b . c` and so on, from left to right. A list, so that a long chain is no deep tree.
+    Chain(Box<Expr>, Vec<(Binary, Expr)>),
 }
 
 /// Operators before a value.

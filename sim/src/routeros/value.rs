@@ -66,6 +66,28 @@ impl Value {
         }
     }
 
+    /// Roughly how many bytes the value takes; none where arrays lie deeper than `nesting`.
+    pub fn weight(&self, nesting: usize) -> Option<usize> {
+        let Value::Array(array) = self else {
+            return Some(if let Value::Text(text) = self {
+                text.len() + 16
+            } else {
+                16
+            });
+        };
+        let deeper = nesting.checked_sub(1)?;
+        let mut sum: usize = 16;
+        for value in &array.list {
+            sum = sum.saturating_add(value.weight(deeper)?);
+        }
+        for (key, value) in &array.map {
+            sum = sum
+                .saturating_add(key.len())
+                .saturating_add(value.weight(deeper)?);
+        }
+        Some(sum)
+    }
+
     /// What `:len` says.
     pub fn length(&self) -> i64 {
         let length = match self {

@@ -9,6 +9,7 @@ use super::super::builtins;
 use super::super::catalog::Builtin;
 use super::super::syntax::{Arguments, Block, Command, Expr};
 use super::super::value::{Array, Value};
+use super::expression::checked;
 use super::{Evaluator, Stop, error};
 
 /// Rounds of all loops of one kind in one line.
@@ -96,7 +97,7 @@ impl Evaluator<'_> {
         }
         let mut whole = self.variable(name);
         put_into(&mut whole, &path, value)?;
-        self.assign(name, whole);
+        self.assign(name, checked(whole)?);
         Ok(Value::Nothing)
     }
 

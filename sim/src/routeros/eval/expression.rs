@@ -11,8 +11,11 @@ use super::{Evaluator, Stop, error};
 /// Memory that one regular expression may take.
 const MAX_REGEX: usize = 1 << 18;
 
-/// Bytes of one text or elements of one list made by operators.
+/// Bytes of one value, roughly.
 const MAX_VALUE: usize = 8 << 20;
+
+/// Arrays within arrays.
+const MAX_NESTING: usize = 32;
 
 impl Evaluator<'_> {
     pub(super) fn expr<'b>(&'b mut self, expr: &'b Expr) -> BoxFuture<'b, Result<Value, Stop>> {
@@ -39,7 +42,7 @@ impl Evaluator<'_> {
                 Expr::Unary(Unary::Minus, inner) => {
                     Ok(Value::Number(self.number(inner).await?.wrapping_neg()))
                 }
-                Expr::Binary(operator, left, right) => self.binary(*operator, left, right).await,
+                Expr::Chain(first, rest) => self.chain(first, rest).await,
             }
         }
         .boxed()
@@ -70,28 +73,31 @@ impl Evaluator<'_> {
                 }
             }
         }
-        Ok(Value::Array(array))
+        checked(Value::Array(array))
     }
 
-    async fn binary(&mut self, operator: Binary, left: &Expr, right: &Expr) -> Result<Value, Stop> {
-        match operator {
-            Binary::Or => {
-                return Ok(Value::Bool(self.truth(left).await? || self.truth(right).await?));
-            }
-            Binary::And => {
-                return Ok(Value::Bool(self.truth(left).await? && self.truth(right).await?));
-            }
-            _ => {}
+    /// Operators of one level, from left to right; `and` and `or` stop where the result is certain.
+    async fn chain(&mut self, first: &Expr, rest: &[(Binary, Expr)]) -> Result<Value, Stop> {
+        let mut left = self.expr(first).await?;
+        for (operator, right) in rest {
+            left = match operator {
+                Binary::Or | Binary::And => {
+                    let holds = self.truth(&left)?;
+                    if holds == (*operator == Binary::Or) {
+                        return Ok(Value::Bool(holds));
+                    }
+                    let right = self.expr(right).await?;
+                    Value::Bool(self.truth(&right)?)
+                }
+                _ => apply(*operator, left, self.expr(right).await?)?,
+            };
         }
-        let left = self.expr(left).await?;
-        let right = self.expr(right).await?;
-        apply(operator, left, right)
+        Ok(left)
     }
 
     /// In conditions an absent flag is false instead of an error.
-    async fn truth(&mut self, expr: &Expr) -> Result<bool, Stop> {
-        let value = self.expr(expr).await?;
-        if value == Value::Nothing && self.row.is_some() {
+    fn truth(&self, value: &Value) -> Result<bool, Stop> {
+        if *value == Value::Nothing && self.row.is_some() {
             return Ok(false);
         }
         value.as_bool().ok_or_else(|| error("conditional not boolean"))
@@ -131,6 +137,14 @@ fn check_size(size: usize) -> Result<(), Stop> {
     }
 }
 
+/// A value that a script built: refused where it is too deep or too large.
+pub(super) fn checked(value: Value) -> Result<Value, Stop> {
+    match value.weight(MAX_NESTING) {
+        Some(weight) if weight <= MAX_VALUE => Ok(value),
+        _ => Err(error("failure: value too large")),
+    }
+}
+
 fn order(left: &Value, right: &Value) -> Result<std::cmp::Ordering, Stop> {
     match (left.as_number(), right.as_number()) {
         (Some(left), Some(right)) => Ok(left.cmp(&right)),
@@ -159,10 +173,9 @@ fn join(left: Value, right: Value) -> Result<Value, Stop> {
         single => Array { list: vec![single], ..Array::default() },
     };
     let (mut left, right) = (into_array(left), into_array(right));
-    check_size(left.count() + right.count())?;
     left.list.extend(right.list);
     left.map.extend(right.map);
-    Ok(Value::Array(left))
+    checked(Value::Array(left))
 }
 
 fn element(whole: &Value, key: &Value) -> Value {

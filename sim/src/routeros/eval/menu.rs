@@ -91,7 +91,7 @@ impl Evaluator<'_> {
             let prefix = format!("{}/", path.trim_matches('/'));
             rows.retain(|row| row.get("name").to_string().starts_with(&prefix));
         }
-        let proplist = argument(named, "proplist").map(|list| names_of(list));
+        let proplist = argument(named, "proplist").map(names_of);
         if has("count-only") {
             let count = Value::Number(i64::try_from(rows.len()).unwrap_or(i64::MAX));
             self.print(&count.to_string())?;

@@ -132,14 +132,82 @@ fn below_7_21_the_nqn_is_the_slot() {
 }
 
 #[test]
+fn long_chains_and_deep_nests_do_not_exhaust_the_stack() {
+    let os = fresh();
+    assert_eq!(
+        run(&os, &format!(":put ({}1)", "1+".repeat(20_000))),
+        "20001\n"
+    );
+    let keys = format!(":local a {{1}}; :put ($a{})", "->0".repeat(15_000));
+    assert_eq!(run(&os, &keys), "\n");
+    let flags = format!(
+        "/disk/print count-only where {}",
+        "block-device ".repeat(4_000)
+    );
+    assert_eq!(run(&os, &flags), "5\n");
+    for depth in 1..60 {
+        let open = "(1 or 1 and 1 = 1 . 1 + 1 * ".repeat(depth);
+        let line = format!(":put {open}1{}", ")".repeat(depth));
+        let answer = run(&os, &line);
+        assert!(!answer.is_empty(), "{line}");
+        let blocks = format!(
+            "{}:put 1{}",
+            ":if (true) do={".repeat(depth),
+            "}".repeat(depth)
+        );
+        let answer = run(&os, &blocks);
+        assert!(
+            answer == "1\n" || answer.starts_with("syntax error"),
+            "{answer}"
+        );
+    }
+}
+
+#[test]
 fn nothing_runs_for_ever() {
     let os = fresh();
     for line in [
         ":while (true) do={}",
         ":for i from=1 to=99999999 do={ :nothing }",
+        ":local a {1}; :while (true) do={ :set a {$a} }",
+        ":local a {1}; :while (true) do={ :set a {$a;$a} }",
+        ":local a (1,2); :while (true) do={ :set a ($a,$a) }",
         ":local a \"x\"; :while (true) do={ :set a ($a . $a) }",
         ":while (true) do={ :put \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\" }",
     ] {
         assert!(run(&os, line).contains("failure:"), "{line}");
     }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_line_makes_the_box_panic(
+        tokens in proptest::collection::vec(proptest::sample::select(vec![
+            "/disk/", "/file/", "print ", "detail ", "terse ", "as-value ", "proplist=\".id,slot\" ",
+            "where ", "find ", "[find slot=nvme1] ", "[", "]", "(", ")", "{", "}", ";", ":put ", "$x",
+            ":local x ", ":set x ", ":if (true) do={", ":foreach x in=", ":onerror e in={", "do={",
+            "add type=file slot=a file-path=storage-pool/a file-size=", "set ", "remove ", "get ",
+            "nvme1 ", "size ", "comment=", "\"ä\" ", "1 ", "-9223372036854775808 ", "9223372036854775807",
+            "1T ", "*1 ", " . ", " + ", " / ", "->", "~", "\"(\"", "=", "yes ", "nvme-tcp-export=yes ",
+            ":pick \"äb\" 1 2", ":len ", ":tostr ", ":find \"ä\" \"b\" 0", ":serialize to=json value=",
+            "monitor-traffic nvme1 once ", "unset ", "disable ", "copy-from=nvme1 ", ":totime ",
+            "99999999999999999w ", "99999:99999:99999 ",
+        ]), 1..24)
+    ) {
+        let os = fresh();
+        os.change_quirks(|quirks| quirks.wrap_width = 7);
+        let _ = os.exec(&tokens.concat());
+        let _ = os.exec("/disk print detail; /disk print; /disk print terse; /file print detail");
+    }
+}
+
+#[test]
+fn a_batch_isolates_each_of_its_rows() {
+    let os = fresh();
+    let line = r#":foreach csiRow in={ {t="A";s="nvme1"}; {t="B";s="nosuch"}; {t="C";s="nvme2"} } do={ :onerror csiErr in={ /disk/set ($csiRow->"s") comment=($csiRow->"t") } do={ :put (($csiRow->"t") . " error " . $csiErr) }; :put (($csiRow->"t") . " items " . [:serialize to=json options=json.no-string-conversion value=[/disk/print detail as-value proplist="slot,comment" where slot=($csiRow->"s")]]); :put (($csiRow->"t") . " end") }"#;
+    assert_eq!(
+        run(&os, line),
+        "A items [{\"comment\":\"A\",\"slot\":\"nvme1\"}]\nA end\nB error no such item\nB items []\n\
+         B end\nC items [{\"comment\":\"C\",\"slot\":\"nvme2\"}]\nC end\n"
+    );
 }

@@ -4,6 +4,9 @@ use super::super::catalog::Builtin;
 use super::super::syntax::{Block, Command, Expr};
 use super::{ParseError, Parser};
 
+/// Keys in one `:set ($map->…)`.
+const MAX_KEYS: usize = 16;
+
 /// The named parts of a control command, each at most once.
 #[derive(Default)]
 struct Parts {
@@ -94,6 +97,9 @@ impl Parser {
             let name = self.cursor.variable()?;
             self.cursor.skip_blanks();
             while self.cursor.eat_all("->") {
+                if keys.len() == MAX_KEYS {
+                    return Err(self.cursor.error("syntax error"));
+                }
                 self.cursor.skip_blanks();
                 keys.push(self.nested(Self::operand)?);
                 self.cursor.skip_blanks();

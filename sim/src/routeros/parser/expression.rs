@@ -153,14 +153,14 @@ impl Parser {
         let Some(operators) = LEVELS.get(level) else {
             return self.unary();
         };
-        let mut left = self.level(level + 1)?;
+        let first = self.level(level + 1)?;
+        let mut rest = Vec::new();
         loop {
             self.cursor.skip_blanks();
             let Some(operator) = self.operator(operators) else {
-                return Ok(left);
+                return Ok(chain(first, rest));
             };
-            let right = self.level(level + 1)?;
-            left = Expr::Binary(operator, Box::new(left), Box::new(right));
+            rest.push((operator, self.level(level + 1)?));
         }
     }
 
@@ -194,17 +194,17 @@ impl Parser {
 
     /// `$map->"key"->2`.
     fn element(&mut self) -> Result<Expr, ParseError> {
-        let mut value = self.nested(Self::operand)?;
+        let value = self.nested(Self::operand)?;
+        let mut keys = Vec::new();
         loop {
             let at = self.cursor.mark();
             self.cursor.skip_blanks();
             if !self.cursor.eat_all("->") {
                 self.cursor.rewind(at);
-                return Ok(value);
+                return Ok(chain(value, keys));
             }
             self.cursor.skip_blanks();
-            let key = self.nested(Self::operand)?;
-            value = Expr::Binary(Binary::Element, Box::new(value), Box::new(key));
+            keys.push((Binary::Element, self.nested(Self::operand)?));
         }
     }
 
@@ -244,20 +244,21 @@ impl Parser {
     }
 
     fn any_of(&mut self) -> Result<Expr, ParseError> {
-        let mut left = self.all_of()?;
+        let first = self.all_of()?;
+        let mut rest = Vec::new();
         loop {
             self.cursor.skip_blanks();
             if !self.cursor.eat_all("||") && !self.cursor.eat_word("or") {
-                return Ok(left);
+                return Ok(chain(first, rest));
             }
-            let right = self.all_of()?;
-            left = Expr::Binary(Binary::Or, Box::new(left), Box::new(right));
+            rest.push((Binary::Or, self.all_of()?));
         }
     }
 
     /// Conditions joined by `and` or side by side, which means the same.
     fn all_of(&mut self) -> Result<Expr, ParseError> {
-        let mut left = self.single()?;
+        let first = self.single()?;
+        let mut rest = Vec::new();
         loop {
             self.cursor.skip_blanks();
             let joined = self.cursor.eat_all("&&") || self.cursor.eat_word("and");
@@ -265,10 +266,9 @@ impl Parser {
             let or_follows = self.cursor.eat_all("||") || self.cursor.eat_word("or");
             self.cursor.rewind(at);
             if !joined && (or_follows || self.cursor.at_end_of_command()) {
-                return Ok(left);
+                return Ok(chain(first, rest));
             }
-            let right = self.single()?;
-            left = Expr::Binary(Binary::And, Box::new(left), Box::new(right));
+            rest.push((Binary::And, self.single()?));
         }
     }
 
@@ -285,7 +285,7 @@ impl Parser {
         };
         self.cursor.skip_blanks();
         let right = self.argument_value()?;
-        Ok(Expr::Binary(operator, Box::new(left), Box::new(right)))
+        Ok(chain(left, vec![(operator, right)]))
     }
 
     /// What is compared: a property, a flag, or any value.
@@ -306,6 +306,14 @@ impl Parser {
                 Ok(Expr::Property(name))
             }
         }
+    }
+}
+
+fn chain(first: Expr, rest: Vec<(Binary, Expr)>) -> Expr {
+    if rest.is_empty() {
+        first
+    } else {
+        Expr::Chain(Box::new(first), rest)
     }
 }
 

@@ -43,3 +43,77 @@ fn samples_of_traffic_stand_right_aligned() {
          write-rate:     12.8Mbps\n           active-time:          0ms"
     );
 }
+
+/// The transcript of an RDS2216 (7.24), a file-backed export in a wide terminal.
+#[test]
+fn detail_has_the_fields_of_the_transcript_in_their_order() {
+    let os = crate::routeros::RouterOs::new(crate::routeros::Version::V7_24_4, Quirks::default());
+    os.change_quirks(|quirks| {
+        (quirks.wrap_width, quirks.crlf) = (236, false);
+        quirks.pad_lines = false;
+    });
+    os.exec("/disk/add type=file slot=vm-storage-001 file-path=storage-pool/vm-storage-001.img file-size=1T mount-filesystem=no nvme-tcp-export=yes nvme-tcp-server-nqn=nqn.2026-09.com.mikrotik:rds2216.vm-storage-001");
+    let printed = os
+        .exec("/disk print detail where slot=\"vm-storage-001\"")
+        .text();
+    assert_eq!(
+        printed,
+        "Flags: B - BLOCK-DEVICE; t - NVME-TCP-EXPORT\n\
+         0 Bt type=file slot=\"vm-storage-001\" slot-default=\"\" parent=\"\" fs=- \
+         model=\"/storage-pool/vm-storage-001.img\" size=1 099 511 627 776 mount-filesystem=no \
+         mount-read-only=no compress=no sector-size=512 raid-master=none nvme-tcp-export=yes\n      \
+         nvme-tcp-server-port=4420 \
+         nvme-tcp-server-nqn=\"nqn.2026-09.com.mikrotik:rds2216.vm-storage-001\" \
+         nvme-tcp-server-allow-host-name=\"\" iscsi-export=no nfs-sharing=no smb-sharing=no \
+         media-sharing=no media-interface=none swap=no\n      \
+         file-path=/storage-pool/vm-storage-001.img file-size=1024.0GiB file-offset=0\n"
+    );
+}
+
+#[test]
+fn a_box_without_a_match_still_prints_a_header() {
+    let os = crate::routeros::RouterOs::new(crate::routeros::Version::V7_24_4, Quirks::default());
+    let printed = os.exec("/disk print detail where slot=nosuch").text();
+    let lines: Vec<&str> = printed.split_terminator("\r\n").collect();
+    assert!(
+        lines.len() == 2 && lines[0].starts_with("Flags: X - disabled"),
+        "{printed}"
+    );
+    assert!(
+        lines.iter().all(|line| line.len() == 80),
+        "padded: {printed:?}"
+    );
+}
+
+#[test]
+fn comments_stand_above_in_detail_and_inside_in_terse() {
+    let os = crate::routeros::RouterOs::new(crate::routeros::Version::V7_24_4, Quirks::default());
+    os.exec("/disk/set nvme1 comment=\"two words\"");
+    let detail = os.exec("/disk print detail where slot=nvme1").text();
+    assert!(detail.contains("0 Br ;;; two words"), "{detail}");
+    let terse = os.exec("/disk print terse where slot=nvme1").text();
+    assert!(
+        terse.starts_with("0 B r  comment=two words type=hardware slot=nvme1 "),
+        "{terse}"
+    );
+    let files = os
+        .exec("/file add name=storage-pool/a.img; /file print detail")
+        .text();
+    assert!(
+        files.contains("type=.img file size=0 "),
+        "the type has a bare blank: {files}"
+    );
+}
+
+#[test]
+fn the_brief_table_aligns_names_left_and_numbers_right() {
+    let os = crate::routeros::RouterOs::new(crate::routeros::Version::V7_24_4, Quirks::default());
+    os.change_quirks(|quirks| (quirks.wrap_width, quirks.crlf) = (0, false));
+    let printed = os.exec("/disk print where slot=storage-pool").text();
+    assert_eq!(
+        printed,
+        "Flags: B - BLOCK-DEVICE; M - MOUNTED\nColumns: SLOT, MODEL, SIZE, FREE, FS\n\
+         #    SLOT          MODEL                       SIZE               FREE  FS\n\
+         0 BM storage-pool  RAID0 striped  7 681 574 174 720  7 627 803 155 502  xfs\n"
+    );
+}

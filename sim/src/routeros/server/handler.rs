@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use russh::server::{Auth, Msg, PublicKeyOffer, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect};
@@ -22,6 +23,12 @@ const SHELL_BACKLOG: usize = 64;
 
 /// Channels that a box which never answers may leave open.
 const MAX_STALLED: usize = 64;
+
+/// An answer has gone out when nothing was written for this long.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// Gives up waiting for an answer to go out after so many looks.
+const MAX_QUIET_CHECKS: usize = 100;
 
 /// Channels that are open.
 #[derive(Clone, Default)]
@@ -72,6 +79,17 @@ impl Handler {
         self.logged_in.clone()
     }
 
+    fn answer(&self, channel: ChannelId, session: &russh::server::Session) -> Answer {
+        let (os, gate, open) = (self.os.clone(), self.gate.clone(), self.open.clone());
+        Answer {
+            handle: session.handle(),
+            channel,
+            os,
+            gate,
+            open,
+        }
+    }
+
     fn verdict(&self, key: &russh::keys::PublicKey) -> Auth {
         if self.accepted.accepts(key) { Auth::Accept } else { Auth::reject() }
     }
@@ -116,7 +134,6 @@ impl russh::server::Handler for Handler {
         reply: Reply,
         _session: &mut russh::server::Session,
     ) -> Result<(), Self::Error> {
-        self.gate.shut(false);
         let second = !self.open.lock().is_empty();
         match self.os.quirks().second_channel {
             SecondChannel::Refuse if second => {
@@ -128,7 +145,11 @@ impl russh::server::Handler for Handler {
                 }
             }
             _ => {
-                self.open.lock().insert(channel.id());
+                {
+                    let mut open = self.open.lock();
+                    open.insert(channel.id());
+                    self.gate.shut(false);
+                }
                 reply.accept().await;
             }
         }
@@ -142,14 +163,7 @@ impl russh::server::Handler for Handler {
     ) -> Result<(), Self::Error> {
         self.shells.remove(&channel);
         self.terminals.remove(&channel);
-        let idle = {
-            let mut open = self.open.lock();
-            open.remove(&channel);
-            open.is_empty()
-        };
-        if idle && self.os.quirks().keepalive_unanswered {
-            self.gate.shut(true);
-        }
+        self.open.lock().remove(&channel);
         Ok(())
     }
 
@@ -191,7 +205,7 @@ impl russh::server::Handler for Handler {
         };
         session.channel_success(channel)?;
         let line = String::from_utf8_lossy(line).into_owned();
-        let answer = Answer { handle: session.handle(), channel, open: self.open.clone() };
+        let answer = self.answer(channel, session);
         let over = self.over.clone();
         tokio::spawn(async move {
             match console.exec(&line).await {
@@ -214,7 +228,7 @@ impl russh::server::Handler for Handler {
         session.channel_success(channel)?;
         let (sender, input) = mpsc::channel(SHELL_BACKLOG);
         self.shells.insert(channel, sender);
-        let answer = Answer { handle: session.handle(), channel, open: self.open.clone() };
+        let answer = self.answer(channel, session);
         let (os, echo) = (self.os.clone(), self.terminals.contains(&channel));
         let over = self.over.clone();
         tokio::spawn(async move {
@@ -262,6 +276,8 @@ impl russh::server::Handler for Handler {
 pub(super) struct Answer {
     handle: russh::server::Handle,
     channel: ChannelId,
+    os: RouterOs,
+    gate: Gate,
     open: Open,
 }
 
@@ -289,6 +305,27 @@ impl Answer {
         // First, so that the client's next channel is not the second one.
         self.open.lock().remove(&self.channel);
         let _ = self.handle.eof(self.channel).await;
+        let before = self.gate.written();
         let _ = self.handle.close(self.channel).await;
+        if self.os.quirks().keepalive_unanswered {
+            self.shut_when_sent(before).await;
+        }
+    }
+
+    /// Shuts the gate once the answer has gone out and nothing more comes, so that keepalives stay
+    /// unanswered until the next channel.
+    async fn shut_when_sent(self, mut before: u64) {
+        let mut moved = false;
+        for _ in 0..MAX_QUIET_CHECKS {
+            tokio::time::sleep(QUIET).await;
+            let now = self.gate.written();
+            if moved && now == before {
+                let open = self.open.lock();
+                self.gate.shut(open.is_empty());
+                return;
+            }
+            moved |= now != before;
+            before = now;
+        }
     }
 }

@@ -7,7 +7,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -18,16 +18,27 @@ const MAX_HELD: usize = 64 << 10;
 
 /// Holds back what is written while it is shut.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Gate(Arc<AtomicBool>);
+pub(super) struct Gate(Arc<GateState>);
+
+#[derive(Debug, Default)]
+struct GateState {
+    shut: AtomicBool,
+    written: AtomicU64,
+}
 
 impl Gate {
     /// Shuts or opens. Opening takes effect with the next write.
     pub(super) fn shut(&self, shut: bool) {
-        self.0.store(shut, Ordering::SeqCst);
+        self.0.shut.store(shut, Ordering::SeqCst);
+    }
+
+    /// Bytes that went through so far.
+    pub(super) fn written(&self) -> u64 {
+        self.0.written.load(Ordering::SeqCst)
     }
 
     fn is_shut(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.0.shut.load(Ordering::SeqCst)
     }
 }
 
@@ -107,7 +118,9 @@ impl AsyncWrite for BoxStream {
             return Poll::Ready(Ok(buf.len()));
         }
         ready!(self.release(cx))?;
-        Pin::new(&mut self.wire).poll_write(cx, buf)
+        let sent = ready!(Pin::new(&mut self.wire).poll_write(cx, buf))?;
+        self.gate.0.written.fetch_add(sent as u64, Ordering::SeqCst);
+        Poll::Ready(Ok(sent))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
