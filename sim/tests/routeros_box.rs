@@ -13,18 +13,11 @@ const CREATE: &str = "/disk/add type=file slot=a file-path=storage-pool/a.img fi
 
 fn fresh(quirks: Quirks) -> RouterOs {
     let clock = Arc::new(TokioClock::start());
-    RouterOs::with(Setup {
-        quirks,
-        clock,
-        ..Setup::default()
-    })
+    RouterOs::with(Setup { quirks, clock, ..Setup::default() })
 }
 
 fn put(os: &RouterOs, expression: &str) -> String {
-    os.exec(&format!(":put {expression}"))
-        .text()
-        .trim_end()
-        .to_owned()
+    os.exec(&format!(":put {expression}")).text().trim_end().to_owned()
 }
 
 fn comment(os: &RouterOs) -> String {
@@ -45,10 +38,7 @@ async fn latency_takes_virtual_time() {
     os.set_latency(Duration::from_millis(60), Duration::from_millis(200));
     let start = tokio::time::Instant::now();
     let session = login(&os).await;
-    assert_eq!(
-        session.exec(":put hello").await.map(|r| r.text()),
-        Ok("hello\r\n".to_owned())
-    );
+    assert_eq!(session.exec(":put hello").await.map(|r| r.text()), Ok("hello\r\n".to_owned()));
     assert_eq!(start.elapsed(), Duration::from_millis(260));
     assert!(session.exec(":delay 3s").await.is_ok());
     assert_eq!(start.elapsed(), Duration::from_millis(3320));
@@ -65,16 +55,10 @@ async fn a_dropped_connection_leaves_the_effect_or_not() {
         let session = login(&os).await;
         os.arm_on("comment", fault);
         assert!(session.exec(":put unharmed").await.is_ok());
-        assert_eq!(
-            session.exec("/disk/set a comment=two").await,
-            Err(ExecError::Dropped)
-        );
+        assert_eq!(session.exec("/disk/set a comment=two").await, Err(ExecError::Dropped));
         assert!(session.closed().is_cancelled());
         assert_eq!(comment(&os), after);
-        assert_eq!(
-            os.journal().last().map(|entry| entry.outcome.clone()),
-            Some(outcome)
-        );
+        assert_eq!(os.journal().last().map(|entry| entry.outcome.clone()), Some(outcome));
         os.exec("/disk/set a comment=one");
     }
 }
@@ -87,11 +71,7 @@ async fn a_stalled_line_never_answers_and_keeps_the_connection() {
         let session = login(&os).await;
         os.arm(fault);
         let line = session.exec("/disk/set a comment=two");
-        assert!(
-            tokio::time::timeout(Duration::from_secs(3600), line)
-                .await
-                .is_err()
-        );
+        assert!(tokio::time::timeout(Duration::from_secs(3600), line).await.is_err());
         assert!(!session.closed().is_cancelled());
         assert_eq!(comment(&os), after);
     }
@@ -104,11 +84,7 @@ async fn a_line_that_nobody_waits_for_still_runs() {
     os.set_latency(Duration::from_secs(5), Duration::ZERO);
     let session = login(&os).await;
     let impatient = session.exec("/disk/set a comment=two");
-    assert!(
-        tokio::time::timeout(Duration::from_secs(1), impatient)
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(Duration::from_secs(1), impatient).await.is_err());
     assert_eq!(comment(&os), "one");
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(comment(&os), "two");
@@ -120,20 +96,11 @@ async fn a_half_open_box_hangs_old_and_new_connections() {
     let old = login(&os).await;
     os.set_half_open(true);
     let hour = Duration::from_secs(3600);
-    assert!(
-        tokio::time::timeout(hour, old.exec(":put a"))
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(hour, old.exec(":put a")).await.is_err());
     assert!(tokio::time::timeout(hour, os.open_session()).await.is_err());
     os.set_half_open(false);
     assert!(login(&os).await.exec(":put a").await.is_ok());
-    assert!(
-        tokio::time::timeout(hour, old.exec(":put a"))
-            .await
-            .is_err(),
-        "frozen for good"
-    );
+    assert!(tokio::time::timeout(hour, old.exec(":put a")).await.is_err(), "frozen for good");
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,10 +131,7 @@ async fn a_power_cut_falls_between_any_two_commands_of_a_line() {
         let os = fresh(Quirks::default());
         os.exec(CREATE);
         let session = login(&os).await;
-        os.arm(Fault::PowerCut {
-            after,
-            downtime: Duration::from_secs(60),
-        });
+        os.arm(Fault::PowerCut { after, downtime: Duration::from_secs(60) });
         let caught = format!(":onerror e in={{ {line} }} do={{ /disk/set a comment=caught }}");
         assert_eq!(session.exec(&caught).await, Err(ExecError::Dropped));
         assert_eq!(os.open_session().await.err(), Some(OpenError::Refused));
@@ -186,10 +150,7 @@ async fn a_backup_brings_back_items_and_a_reset_loses_them_but_images_stay() {
     os.exec("/disk/add type=file slot=b file-path=storage-pool/b.img file-size=1G");
     os.restore(&before, Duration::ZERO);
     assert_eq!(
-        (
-            comment(&os).as_str(),
-            put(&os, "[:len [/disk/find slot=b]]").as_str()
-        ),
+        (comment(&os).as_str(), put(&os, "[:len [/disk/find slot=b]]").as_str()),
         ("one", "0")
     );
     let content = os.content_of("storage-pool/a.img");
@@ -209,42 +170,20 @@ async fn an_old_host_is_shut_out_by_a_new_name_and_not_by_the_list() {
     assert_eq!(os.connected_hosts("a"), ["old"]);
     os.exec("/disk/set a nvme-tcp-server-allow-host-name=new");
     assert!(old.write(4096).is_ok(), "a changed list alone does not cut");
-    assert_eq!(
-        host(&os, "other", "nqn.a:g1").err(),
-        Some(Refusal::HostNotAllowed)
-    );
+    assert_eq!(host(&os, "other", "nqn.a:g1").err(), Some(Refusal::HostNotAllowed));
     os.exec("/disk/set a nvme-tcp-export=no");
     assert!(old.write(4096).is_err());
-    assert_eq!(
-        host(&os, "new", "nqn.a:g1").err(),
-        Some(Refusal::NoListener)
-    );
+    assert_eq!(host(&os, "new", "nqn.a:g1").err(), Some(Refusal::NoListener));
     os.exec("/disk/set a nvme-tcp-server-nqn=nqn.a:g2 nvme-tcp-export=yes");
-    assert_eq!(
-        host(&os, "old", "nqn.a:g1").err(),
-        Some(Refusal::InvalidSubsystem)
-    );
+    assert_eq!(host(&os, "old", "nqn.a:g1").err(), Some(Refusal::InvalidSubsystem));
     let new = host(&os, "new", "nqn.a:g2").expect("connects");
     assert!(new.write(512).is_ok());
-    let writers: Vec<_> = os
-        .writes()
-        .into_iter()
-        .map(|w| (w.host_nqn, w.image, w.bytes))
-        .collect();
+    let writers: Vec<_> = os.writes().into_iter().map(|w| (w.host_nqn, w.image, w.bytes)).collect();
     let image = "storage-pool/a.img".to_owned();
-    assert_eq!(
-        writers,
-        [
-            ("old".to_owned(), image.clone(), 4096),
-            ("new".to_owned(), image, 512)
-        ]
-    );
+    assert_eq!(writers, [("old".to_owned(), image.clone(), 4096), ("new".to_owned(), image, 512)]);
     assert_eq!(put(&os, "[/disk/get a write-bytes]"), "4608");
     let traffic = os.exec("/disk/monitor-traffic a once").text();
-    assert!(
-        traffic.contains("           write-bytes: 4 608\r\n"),
-        "{traffic}"
-    );
+    assert!(traffic.contains("           write-bytes: 4 608\r\n"), "{traffic}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -281,27 +220,14 @@ async fn the_pool_runs_full_and_images_are_fully_allocated() {
     assert_eq!(free(&os), Ok(1 << 20));
     let more = "/disk/add type=file slot=b file-path=storage-pool/b.img file-size=2M";
     assert_eq!(os.exec(more).text(), "failure: not enough space\r\n");
-    assert_eq!(
-        os.exec("/disk/set a file-size=2G").text(),
-        "failure: not enough space\r\n"
-    );
-    assert!(
-        os.content_of("storage-pool/b.img").is_none(),
-        "nothing is left behind"
-    );
+    assert_eq!(os.exec("/disk/set a file-size=2G").text(), "failure: not enough space\r\n");
+    assert!(os.content_of("storage-pool/b.img").is_none(), "nothing is left behind");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_existing_image_is_attached_refused_or_emptied() {
-    for existing in [
-        ExistingFile::Attach,
-        ExistingFile::Refuse,
-        ExistingFile::Truncate,
-    ] {
-        let os = fresh(Quirks {
-            existing_file: existing,
-            ..Quirks::default()
-        });
+    for existing in [ExistingFile::Attach, ExistingFile::Refuse, ExistingFile::Truncate] {
+        let os = fresh(Quirks { existing_file: existing, ..Quirks::default() });
         os.exec(CREATE);
         let data = os.content_of("storage-pool/a.img");
         os.exec("/disk/remove a");
@@ -325,10 +251,7 @@ async fn lines_interleave_only_where_the_switch_says_so() {
         )
     };
     for interleave in [false, true] {
-        let os = fresh(Quirks {
-            interleave,
-            ..Quirks::default()
-        });
+        let os = fresh(Quirks { interleave, ..Quirks::default() });
         os.exec(CREATE);
         let (one, two) = (login(&os).await, login(&os).await);
         let (x, y) = (line("x"), line("y"));
@@ -342,20 +265,11 @@ async fn lines_interleave_only_where_the_switch_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn sessions_and_channels_have_a_bound() {
-    let os = fresh(Quirks {
-        max_sessions: 2,
-        ..Quirks::default()
-    });
+    let os = fresh(Quirks { max_sessions: 2, ..Quirks::default() });
     let (one, _two) = (login(&os).await, login(&os).await);
-    assert_eq!(
-        os.open_session().await.err(),
-        Some(OpenError::TooManySessions)
-    );
+    assert_eq!(os.open_session().await.err(), Some(OpenError::TooManySessions));
     let (first, second) = tokio::join!(one.exec(":delay 1s"), one.exec(":put a"));
-    assert_eq!(
-        (first.is_ok(), second.err()),
-        (true, Some(ExecError::ChannelRefused))
-    );
+    assert_eq!((first.is_ok(), second.err()), (true, Some(ExecError::ChannelRefused)));
     os.change_quirks(|quirks| quirks.second_channel = SecondChannel::Serve);
     let (first, second) = tokio::join!(one.exec(":delay 1s"), one.exec(":put a"));
     assert!(first.is_ok() && second.is_ok());
@@ -380,14 +294,8 @@ async fn json_shapes_follow_their_switches() {
         "[{\"block-device\":true,\"file-path\":\"/storage-pool/a.img\",\"nvme-tcp-export\":true,\
          \"size\":1073741824,\"slot\":\"a\"}]"
     );
-    assert_eq!(
-        with(|q| q.json_bool = JsonBool::YesText),
-        plain.replace("true", "\"yes\"")
-    );
-    assert_eq!(
-        with(|q| q.json_bool = JsonBool::TrueText),
-        plain.replace("true", "\"true\"")
-    );
+    assert_eq!(with(|q| q.json_bool = JsonBool::YesText), plain.replace("true", "\"yes\""));
+    assert_eq!(with(|q| q.json_bool = JsonBool::TrueText), plain.replace("true", "\"true\""));
     assert_eq!(
         with(|q| q.json_numbers_as_text = true),
         plain.replace("1073741824", "\"1073741824\"")
@@ -396,10 +304,7 @@ async fn json_shapes_follow_their_switches() {
         with(|q| q.export_as_word = true),
         plain.replace("export\":true", "export\":\"yes\"")
     );
-    assert_eq!(
-        with(|q| q.path_slash = false),
-        plain.replace("/storage", "storage")
-    );
+    assert_eq!(with(|q| q.path_slash = false), plain.replace("/storage", "storage"));
     assert!(with(|q| q.missing_as_empty = true).contains("\"comment\":\"\""));
 }
 
@@ -421,11 +326,7 @@ async fn long_comments_and_lines_meet_their_limits() {
     assert_eq!(refused, "failure: comment too long\r\n");
     let line = format!(":put {}", "a".repeat(5000));
     assert_eq!(os.exec(&line).text(), "max line length 4096 exceeded!\r\n");
-    assert!(
-        os.exec(":put a\n:put b")
-            .text()
-            .starts_with("syntax error (line 1 column 7)")
-    );
+    assert!(os.exec(":put a\n:put b").text().starts_with("syntax error (line 1 column 7)"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -438,10 +339,7 @@ async fn the_journal_and_the_hook_see_what_was_sent() {
     session.exec(":put a; :error b").await.expect("answers");
     let journal = os.journal();
     assert_eq!(journal.len(), 1);
-    assert_eq!(
-        (journal[0].output.as_str(), journal[0].error.as_deref()),
-        ("a\n", Some("b"))
-    );
+    assert_eq!((journal[0].output.as_str(), journal[0].error.as_deref()), ("a\n", Some("b")));
     assert_eq!(journal[0].session, session.number());
     assert_eq!(*seen.lock().expect("not poisoned"), [":put a; :error b"]);
     assert_eq!(os.exec_count(), 1);
@@ -454,24 +352,10 @@ fn a_box_with_any_one_switch_still_creates_and_removes() {
         quirks.turn_on(switch.name);
         let os = RouterOs::new(Version::V7_24_4, quirks);
         os.exec(CREATE);
-        assert_eq!(
-            put(&os, "[:len [/disk/find slot=a]]"),
-            "1",
-            "{}",
-            switch.name
-        );
+        assert_eq!(put(&os, "[:len [/disk/find slot=a]]"), "1", "{}", switch.name);
         os.exec("/disk/set a nvme-tcp-export=no; /disk/remove a; /file/remove storage-pool/a.img");
-        assert_eq!(
-            put(&os, "[:len [/disk/find slot=a]]"),
-            "0",
-            "{}",
-            switch.name
-        );
-        assert!(
-            os.content_of("storage-pool/a.img").is_none(),
-            "{}",
-            switch.name
-        );
+        assert_eq!(put(&os, "[:len [/disk/find slot=a]]"), "0", "{}", switch.name);
+        assert!(os.content_of("storage-pool/a.img").is_none(), "{}", switch.name);
     }
 }
 
@@ -482,13 +366,6 @@ fn the_readme_lists_every_switch() {
         let row = format!("| `{}` | {} | {} |", switch.name, switch.doc, switch.grade);
         assert!(readme.contains(&row), "README.md lacks the row\n{row}");
     }
-    let rows = readme
-        .lines()
-        .filter(|line| line.starts_with("| `"))
-        .count();
-    assert_eq!(
-        rows,
-        Quirks::all_switches().len(),
-        "README.md has rows of switches that are gone"
-    );
+    let rows = readme.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(rows, Quirks::all_switches().len(), "README.md has rows of switches that are gone");
 }

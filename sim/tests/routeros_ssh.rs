@@ -246,21 +246,10 @@ async fn a_half_open_box_neither_answers_nor_closes() {
     let mut after = TcpStream::connect(server.address()).await.expect("connects");
     let patience = Duration::from_millis(300);
     // A server that reads answers this with its offer, and then with an end.
-    before
-        .write_all(b"SSH-2.0-client\r\n")
-        .await
-        .expect("writes");
+    before.write_all(b"SSH-2.0-client\r\n").await.expect("writes");
     before.write_all(&[0; 64]).await.expect("writes");
-    assert!(
-        tokio::time::timeout(patience, before.read(&mut banner))
-            .await
-            .is_err()
-    );
-    assert!(
-        tokio::time::timeout(patience, after.read(&mut banner))
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(patience, before.read(&mut banner)).await.is_err());
+    assert!(tokio::time::timeout(patience, after.read(&mut banner)).await.is_err());
     os.drop_connections();
     let ends = tokio::time::timeout(Duration::from_secs(10), after.read(&mut banner)).await;
     assert!(matches!(ends, Ok(Ok(0) | Err(_))), "{ends:?}");
@@ -281,9 +270,7 @@ async fn a_second_channel_works_only_where_the_switch_says_so() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), there)
-        .await
-        .expect("the first session opens");
+    tokio::time::timeout(Duration::from_secs(20), there).await.expect("the first session opens");
     // Port 1: where the channel is refused, ssh must not succeed over a connection of its own.
     let second = || {
         let mut second = ssh_with(&["-S", &control, "-p", "1"], &server, &key);
@@ -291,10 +278,7 @@ async fn a_second_channel_works_only_where_the_switch_says_so() {
         second
     };
     let output = run(&mut second()).await;
-    assert!(
-        text(&output.stderr).contains("Session open refused by peer"),
-        "{output:?}"
-    );
+    assert!(text(&output.stderr).contains("Session open refused by peer"), "{output:?}");
     os.change_quirks(|quirks| quirks.second_channel = SecondChannel::Serve);
     assert_eq!(text(&run(&mut second()).await.stdout), "two\r\n");
     os.change_quirks(|quirks| quirks.second_channel = SecondChannel::Stall);
@@ -317,17 +301,12 @@ async fn an_unanswered_keepalive_ends_an_idle_client() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(seconds), gone)
-            .await
-            .is_ok()
+        tokio::time::timeout(Duration::from_secs(seconds), gone).await.is_ok()
     };
     let ask = async || {
         let mut command = ssh_with(&[&mux[..], &alive[..]].concat(), &server, &key);
         // The master stays behind and would keep these open.
-        command
-            .arg(":put one")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.arg(":put one").stdout(Stdio::null()).stderr(Stdio::null());
         let status = tokio::time::timeout(Duration::from_secs(20), command.status()).await;
         assert!(status.expect("ssh ends").expect("ssh ran").success());
     };

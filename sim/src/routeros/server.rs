@@ -82,9 +82,7 @@ struct Site {
 
 impl std::fmt::Debug for Site {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Site")
-            .field("os", &self.os)
-            .finish_non_exhaustive()
+        f.debug_struct("Site").field("os", &self.os).finish_non_exhaustive()
     }
 }
 
@@ -116,9 +114,8 @@ impl Server {
         let listener = TcpListener::bind(address)
             .await
             .map_err(|source| ServerError::Listen { address, source })?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| ServerError::Listen { address, source })?;
+        let address =
+            listener.local_addr().map_err(|source| ServerError::Listen { address, source })?;
         let site = Arc::new(Site {
             os,
             config: Arc::new(config),
@@ -127,9 +124,7 @@ impl Server {
             places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
         });
         tokio::spawn(accept(Arc::clone(&site), listener, address));
-        let fingerprint = host_key
-            .public_key()
-            .fingerprint(russh::keys::HashAlg::Sha256);
+        let fingerprint = host_key.public_key().fingerprint(russh::keys::HashAlg::Sha256);
         let public_key = host_key.public_key().to_openssh();
         Ok(Server {
             address,

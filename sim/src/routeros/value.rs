@@ -69,11 +69,7 @@ impl Value {
     /// Roughly how many bytes the value takes; none where arrays lie deeper than `nesting`.
     pub fn weight(&self, nesting: usize) -> Option<usize> {
         let Value::Array(array) = self else {
-            return Some(if let Value::Text(text) = self {
-                text.len() + 16
-            } else {
-                16
-            });
+            return Some(if let Value::Text(text) = self { text.len() + 16 } else { 16 });
         };
         let deeper = nesting.checked_sub(1)?;
         let mut sum: usize = 16;
@@ -81,9 +77,7 @@ impl Value {
             sum = sum.saturating_add(value.weight(deeper)?);
         }
         for (key, value) in &array.map {
-            sum = sum
-                .saturating_add(key.len())
-                .saturating_add(value.weight(deeper)?);
+            sum = sum.saturating_add(key.len()).saturating_add(value.weight(deeper)?);
         }
         Some(sum)
     }

@@ -134,32 +134,19 @@ fn below_7_21_the_nqn_is_the_slot() {
 #[test]
 fn long_chains_and_deep_nests_do_not_exhaust_the_stack() {
     let os = fresh();
-    assert_eq!(
-        run(&os, &format!(":put ({}1)", "1+".repeat(20_000))),
-        "20001\n"
-    );
+    assert_eq!(run(&os, &format!(":put ({}1)", "1+".repeat(20_000))), "20001\n");
     let keys = format!(":local a {{1}}; :put ($a{})", "->0".repeat(15_000));
     assert_eq!(run(&os, &keys), "\n");
-    let flags = format!(
-        "/disk/print count-only where {}",
-        "block-device ".repeat(4_000)
-    );
+    let flags = format!("/disk/print count-only where {}", "block-device ".repeat(4_000));
     assert_eq!(run(&os, &flags), "5\n");
     for depth in 1..60 {
         let open = "(1 or 1 and 1 = 1 . 1 + 1 * ".repeat(depth);
         let line = format!(":put {open}1{}", ")".repeat(depth));
         let answer = run(&os, &line);
         assert!(!answer.is_empty(), "{line}");
-        let blocks = format!(
-            "{}:put 1{}",
-            ":if (true) do={".repeat(depth),
-            "}".repeat(depth)
-        );
+        let blocks = format!("{}:put 1{}", ":if (true) do={".repeat(depth), "}".repeat(depth));
         let answer = run(&os, &blocks);
-        assert!(
-            answer == "1\n" || answer.starts_with("syntax error"),
-            "{answer}"
-        );
+        assert!(answer == "1\n" || answer.starts_with("syntax error"), "{answer}");
     }
 }
 

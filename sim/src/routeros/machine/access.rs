@@ -88,23 +88,14 @@ impl RouterOs {
     ) -> Result<T, Failure> {
         let now = self.0.clock.now();
         let mut core = self.lock();
-        let Core {
-            store,
-            quirks,
-            hosts,
-            ..
-        } = &mut *core;
+        let Core { store, quirks, hosts, .. } = &mut *core;
         let result = act(store, self.context(quirks, now), hosts);
         hosts.follow(store, self.0.version, quirks);
         result
     }
 
     pub(super) fn context<'a>(&self, quirks: &'a Quirks, now: Duration) -> Context<'a> {
-        Context {
-            version: self.0.version,
-            quirks,
-            now: seconds(now),
-        }
+        Context { version: self.0.version, quirks, now: seconds(now) }
     }
 
     /// One sample of `monitor-traffic` per disk; rates are since the sample before.
@@ -121,16 +112,8 @@ impl RouterOs {
                 samples.push(vec![("slot", Value::Text(slot))]);
                 continue;
             }
-            let before = core
-                .samples
-                .insert(*id, (now, counters))
-                .unwrap_or((now, counters));
-            samples.push(sample(
-                slot,
-                counters,
-                before.1,
-                now.saturating_sub(before.0),
-            ));
+            let before = core.samples.insert(*id, (now, counters)).unwrap_or((now, counters));
+            samples.push(sample(slot, counters, before.1, now.saturating_sub(before.0)));
         }
         samples
     }
@@ -149,25 +132,13 @@ fn sample(
     vec![
         ("slot", Value::Text(slot)),
         ("read-ops", number(now.read_ops)),
-        (
-            "read-ops-per-second",
-            number(per_second(now.read_ops, before.read_ops)),
-        ),
+        ("read-ops-per-second", number(per_second(now.read_ops, before.read_ops))),
         ("read-bytes", number(now.read_bytes)),
-        (
-            "read-rate",
-            number(per_second(now.read_bytes, before.read_bytes).saturating_mul(8)),
-        ),
+        ("read-rate", number(per_second(now.read_bytes, before.read_bytes).saturating_mul(8))),
         ("write-ops", number(now.write_ops)),
-        (
-            "write-ops-per-second",
-            number(per_second(now.write_ops, before.write_ops)),
-        ),
+        ("write-ops-per-second", number(per_second(now.write_ops, before.write_ops))),
         ("write-bytes", number(now.write_bytes)),
-        (
-            "write-rate",
-            number(per_second(now.write_bytes, before.write_bytes).saturating_mul(8)),
-        ),
+        ("write-rate", number(per_second(now.write_bytes, before.write_bytes).saturating_mul(8))),
         ("in-flight-ops", number(now.in_flight_ops)),
         ("active-time", number(0)),
         ("wait-time", number(0)),

@@ -16,14 +16,7 @@ impl RouterOs {
     /// Writes down a line that did not run to its end.
     pub(crate) fn note(&self, session: u64, line: &str, outcome: Outcome) {
         let (line, output) = (line.to_owned(), String::new());
-        let entry = Entry {
-            number: 0,
-            session,
-            line,
-            output,
-            error: None,
-            outcome,
-        };
+        let entry = Entry { number: 0, session, line, output, error: None, outcome };
         self.lock().journal.push(entry);
     }
 
@@ -41,18 +34,10 @@ impl RouterOs {
         let quirks = self.quirks();
         let finished = match self.parse(line, &quirks) {
             Ok(block) => eval::run(self, pace, &block).await,
-            Err(text) => Finished {
-                out: String::new(),
-                error: Some(text),
-                power_cut: false,
-            },
+            Err(text) => Finished { out: String::new(), error: Some(text), power_cut: false },
         };
         let power_cut = finished.power_cut;
-        let outcome = if power_cut {
-            Outcome::PowerCut
-        } else {
-            Outcome::Answered
-        };
+        let outcome = if power_cut { Outcome::PowerCut } else { Outcome::Answered };
         let result = answer(&finished, &quirks);
         if session > 0 {
             self.lock().journal.push(Entry {
@@ -72,10 +57,7 @@ impl RouterOs {
         if line.chars().count() > quirks.max_line {
             return Err(format!("max line length {} exceeded!", quirks.max_line));
         }
-        let dialect = Dialect {
-            version: self.0.version,
-            terse_errors: quirks.terse_parse_errors,
-        };
+        let dialect = Dialect { version: self.0.version, terse_errors: quirks.terse_parse_errors };
         if let Some(at) = line.find(['\r', '\n']) {
             let column = line[..at].chars().count() + 1;
             return Err(format!("syntax error (line 1 column {column})"));
@@ -89,11 +71,7 @@ fn answer(finished: &Finished, quirks: &Quirks) -> ExecResult {
     let mut stdout = finished.out.clone();
     let mut stderr = String::new();
     if let Some(error) = &finished.error {
-        let stream = if quirks.errors_on_stderr {
-            &mut stderr
-        } else {
-            &mut stdout
-        };
+        let stream = if quirks.errors_on_stderr { &mut stderr } else { &mut stdout };
         stream.push_str(error);
         stream.push('\n');
     }
@@ -107,9 +85,5 @@ fn answer(finished: &Finished, quirks: &Quirks) -> ExecResult {
         true => text.replace('\n', "\r\n").into_bytes(),
         false => text.into_bytes(),
     };
-    ExecResult {
-        stdout: bytes(stdout),
-        stderr: bytes(stderr),
-        exit_status,
-    }
+    ExecResult { stdout: bytes(stdout), stderr: bytes(stderr), exit_status }
 }

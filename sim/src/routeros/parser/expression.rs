@@ -310,11 +310,7 @@ impl Parser {
 }
 
 fn chain(first: Expr, rest: Vec<(Binary, Expr)>) -> Expr {
-    if rest.is_empty() {
-        first
-    } else {
-        Expr::Chain(Box::new(first), rest)
-    }
+    if rest.is_empty() { first } else { Expr::Chain(Box::new(first), rest) }
 }
 
 fn is_letter(c: char) -> bool {

@@ -53,9 +53,7 @@ fn detail_has_the_fields_of_the_transcript_in_their_order() {
         quirks.pad_lines = false;
     });
     os.exec("/disk/add type=file slot=vm-storage-001 file-path=storage-pool/vm-storage-001.img file-size=1T mount-filesystem=no nvme-tcp-export=yes nvme-tcp-server-nqn=nqn.2026-09.com.mikrotik:rds2216.vm-storage-001");
-    let printed = os
-        .exec("/disk print detail where slot=\"vm-storage-001\"")
-        .text();
+    let printed = os.exec("/disk print detail where slot=\"vm-storage-001\"").text();
     assert_eq!(
         printed,
         "Flags: B - BLOCK-DEVICE; t - NVME-TCP-EXPORT\n\
@@ -75,14 +73,8 @@ fn a_box_without_a_match_still_prints_a_header() {
     let os = crate::routeros::RouterOs::new(crate::routeros::Version::V7_24_4, Quirks::default());
     let printed = os.exec("/disk print detail where slot=nosuch").text();
     let lines: Vec<&str> = printed.split_terminator("\r\n").collect();
-    assert!(
-        lines.len() == 2 && lines[0].starts_with("Flags: X - disabled"),
-        "{printed}"
-    );
-    assert!(
-        lines.iter().all(|line| line.len() == 80),
-        "padded: {printed:?}"
-    );
+    assert!(lines.len() == 2 && lines[0].starts_with("Flags: X - disabled"), "{printed}");
+    assert!(lines.iter().all(|line| line.len() == 80), "padded: {printed:?}");
 }
 
 #[test]
@@ -92,17 +84,9 @@ fn comments_stand_above_in_detail_and_inside_in_terse() {
     let detail = os.exec("/disk print detail where slot=nvme1").text();
     assert!(detail.contains("0 Br ;;; two words"), "{detail}");
     let terse = os.exec("/disk print terse where slot=nvme1").text();
-    assert!(
-        terse.starts_with("0 B r  comment=two words type=hardware slot=nvme1 "),
-        "{terse}"
-    );
-    let files = os
-        .exec("/file add name=storage-pool/a.img; /file print detail")
-        .text();
-    assert!(
-        files.contains("type=.img file size=0 "),
-        "the type has a bare blank: {files}"
-    );
+    assert!(terse.starts_with("0 B r  comment=two words type=hardware slot=nvme1 "), "{terse}");
+    let files = os.exec("/file add name=storage-pool/a.img; /file print detail").text();
+    assert!(files.contains("type=.img file size=0 "), "the type has a bare blank: {files}");
 }
 
 #[test]

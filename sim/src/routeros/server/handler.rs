@@ -81,13 +81,7 @@ impl Handler {
 
     fn answer(&self, channel: ChannelId, session: &russh::server::Session) -> Answer {
         let (os, gate, open) = (self.os.clone(), self.gate.clone(), self.open.clone());
-        Answer {
-            handle: session.handle(),
-            channel,
-            os,
-            gate,
-            open,
-        }
+        Answer { handle: session.handle(), channel, os, gate, open }
     }
 
     fn verdict(&self, key: &russh::keys::PublicKey) -> Auth {
