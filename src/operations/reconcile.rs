@@ -5,7 +5,7 @@
 //! ```
 //!
 //! One exec reads a box; Kubernetes is read from the caches. A pass keeps nothing that it needs but
-//! the moments since when something has been missing ([`memory`]): after a restart grace times
+//! the moments since when something has been missing (`memory`): after a restart grace times
 //! start anew. Each volume is changed under its turn; one whose turn is taken is left for the next
 //! pass.
 
