@@ -73,6 +73,9 @@ pub struct SandboxArgs {
     /// End after the story, with exit code 0 only if every expectation held
     #[arg(long)]
     pub once: bool,
+    /// Keep the driver's own log (JSON) in this file; without it, it goes with the sandbox
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
     /// RouterOS version of the simulated box
     #[arg(long, value_name = "VERSION", default_value = "7.24.4", value_parser = version)]
     pub routeros: String,
@@ -172,11 +175,11 @@ mod test {
             ("rds-csi config-check a.toml", Command::ConfigCheck(ConfigCheckArgs { file })),
             (
                 "rds-csi sandbox --once --routeros 7.21",
-                Command::Sandbox(SandboxArgs { once: true, routeros: "7.21".into() }),
+                Command::Sandbox(SandboxArgs { once: true, log: None, routeros: "7.21".into() }),
             ),
             (
                 "rds-csi sandbox",
-                Command::Sandbox(SandboxArgs { once: false, routeros: "7.24.4".into() }),
+                Command::Sandbox(SandboxArgs { once: false, log: None, routeros: "7.24.4".into() }),
             ),
         ] {
             assert_eq!(parse(line).unwrap(), command, "{line}");

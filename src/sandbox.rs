@@ -44,7 +44,7 @@ fn tell(args: &SandboxArgs) -> Result<bool, Trouble> {
 
     let version: Version = args.routeros.parse()?;
     let scratch = tempfile::tempdir()?;
-    let log_file = scratch.path().join("rds-csi.log");
+    let log_file = args.log.clone().unwrap_or_else(|| scratch.path().join("rds-csi.log"));
     let config = LogConfig {
         level: crate::config::log::Level::Info,
         format: crate::config::log::Format::Json,
