@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use slog::{Level, Logger, debug, info, warn};
+use slog::{KV, Level, Logger, Record, Serializer, debug, info, warn};
 use tokio::time::Instant;
 use tonic::codegen::http::{Request, Response};
 use tower::{Layer, Service};
@@ -117,9 +117,7 @@ impl Drop for Call {
             "method" => self.method.clone(),
             "code" => code,
             "duration_ms" => u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            "volume" => Some(subject.volume).filter(|v| !v.is_empty()),
-            "node" => Some(subject.node).filter(|n| !n.is_empty()),
-            "error" => Some(message).filter(|m| !m.is_empty()),
+            Known([("volume", subject.volume), ("node", subject.node), ("error", message)]),
         );
         let log = self.to.log.new(fields);
         match level(&self.method, &self.outcome) {
@@ -132,6 +130,16 @@ impl Drop for Call {
         let unknown = self.outcome.is_unimplemented();
         let label = if unknown { "other" } else { &self.method };
         self.to.metrics.answered(label, code, took);
+    }
+}
+
+/// Fields that are left out where they are empty.
+struct Known([(&'static str, String); 3]);
+
+impl KV for Known {
+    fn serialize(&self, _: &Record<'_>, serializer: &mut dyn Serializer) -> slog::Result {
+        let known = self.0.iter().filter(|(_, value)| !value.is_empty());
+        known.into_iter().try_for_each(|(key, value)| serializer.emit_str(key, value))
     }
 }
 
