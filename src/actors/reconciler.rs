@@ -316,9 +316,9 @@ impl ReconcilerActor {
         let log = self.guard.log();
         match &last.outcome {
             Outcome::Failed(error) => warn!(log, "pass failed";
-                "causes" => %last.causes, "took" => ?last.took, "error" => %error),
+                "by" => last.causes.label(), "causes" => %last.causes, "took" => ?last.took, "error" => %error),
             outcome => info!(log, "pass ended";
-                "causes" => %last.causes, "took" => ?last.took, "outcome" => outcome.label()),
+                "by" => last.causes.label(), "causes" => %last.causes, "took" => ?last.took, "outcome" => outcome.label()),
         }
         self.metrics.pass_ended(&last);
         self.last.send_replace(Some(last));

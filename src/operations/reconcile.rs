@@ -156,7 +156,10 @@ impl Reconciler {
         for (found, verdict) in &verdicts {
             match verdict.action {
                 Action::Restore | Action::Undo | Action::Close => open.push((*found, verdict)),
-                Action::Wait(time) => report.look_again(time),
+                Action::Wait(time) => {
+                    *report.done.entry("waiting").or_default() += 1;
+                    report.look_again(time);
+                }
                 Action::Hold => report.look_again(HOLD_POLL),
                 _ => {}
             }

@@ -22,13 +22,22 @@ pub fn read(output: &ExecOutput, tag: &str) -> Result<Reply, String> {
     let text = String::from_utf8_lossy(&output.stdout);
     let mut reply = Reply::default();
     let (mut version, mut uptime, mut ended) = (None, None, false);
-    for line in text.lines().map(str::trim_end) {
+    let mut lines = text.lines().map(str::trim_end).peekable();
+    while let Some(line) = lines.next() {
         let Some((what, value)) = marked(line, tag) else {
             continue;
         };
         match what {
             "error" => reply.complaint = Some(shorten(value)),
-            "disks" => reply.disks = disks(value)?,
+            "disks" => {
+                // Some versions may begin a new line for each row.
+                let mut json = value.to_owned();
+                while let Some(more) = lines.next_if(|line| marked(line, tag).is_none()) {
+                    json.push(' ');
+                    json.push_str(more);
+                }
+                reply.disks = disks(&json)?;
+            }
             "images" => reply.image = value.trim().parse().ok().map(|count: u64| count > 0),
             "version" => version = Some(value.trim().to_owned()),
             "uptime" => uptime = duration(value.trim()),
@@ -66,7 +75,11 @@ fn shorten(text: &str) -> String {
 }
 
 fn disks(json: &str) -> Result<Vec<Disk>, String> {
-    let rows: Value = serde_json::from_str(json)
+    // Whatever follows the rows is none of them.
+    let mut values = serde_json::Deserializer::from_str(json).into_iter::<Value>();
+    let rows = values
+        .next()
+        .unwrap_or(Ok(Value::Null))
         .map_err(|error| format!("rows are no JSON: {error}: {}", shorten(json)))?;
     let Value::Array(rows) = rows else {
         return Err(format!("rows are no array: {}", shorten(json)));
@@ -187,6 +200,16 @@ mod test {
             let broken = ExecOutput { exit_status, ..output("t disks []\r\nno such item\r\n") };
             let said = read(&broken, "t").unwrap_err();
             assert!(said.contains("no such item"), "{said}");
+        }
+    }
+
+    #[test]
+    fn rows_may_stand_on_lines_of_their_own_and_be_followed_by_something_else() {
+        for between in ["", "\r\n", "  \r\n\r\n"] {
+            let rows = format!("t disks [{{\"slot\":\"a\"}},{between}{{\"slot\":\"b\"}}]");
+            let reply = read(&output(&format!("{rows}\r\na message\r\nt end\r\n")), "t").unwrap();
+            let slots: Vec<_> = reply.disks.iter().map(|disk| disk.slot.as_str()).collect();
+            assert_eq!(slots, ["a", "b"]);
         }
     }
 

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rds_sim::apiserver::ApiServer;
 use rds_sim::apiserver::attacher::Sidecar;
 use serde_json::Value;
+use tokio::time::sleep;
 use tonic::transport::{Channel, Endpoint};
 
 use super::world::{Answer, Trouble};
@@ -18,6 +20,11 @@ use crate::grpc::csi::{
     CapacityRange, ControllerPublishVolumeRequest, ControllerUnpublishVolumeRequest,
     CreateVolumeRequest, ProbeRequest, Volume, VolumeCapability,
 };
+
+/// What CreateVolume is called again for (external-provisioner, `isFinalError`).
+const MAY_STILL_RUN: [&str; 4] = ["Unavailable", "Aborted", "Cancelled", "DeadlineExceeded"];
+/// Calls until a claim is given up.
+const CREATE_TRIES: usize = 7;
 
 /// The sidecars of one controller.
 #[derive(Clone)]
@@ -65,6 +72,22 @@ impl Sidecars {
         };
         let answer = self.controller().create_volume(request).await.map_err(told)?;
         answer.into_inner().volume.ok_or_else(|| ("Internal".into(), "no volume".into()))
+    }
+
+    /// CreateVolume as the external-provisioner calls it: again while something may still be
+    /// happening (it names these four codes), here after 100, 200 … ms, so many times at most.
+    pub async fn provision(&self, name: &str, bytes: u64) -> Answer<Volume> {
+        let mut pause = Duration::from_millis(100);
+        let mut made = self.create(name, bytes, &[]).await;
+        for _ in 1..CREATE_TRIES {
+            match &made {
+                Err((code, _)) if MAY_STILL_RUN.contains(&code.as_str()) => sleep(pause).await,
+                _ => break,
+            }
+            pause *= 2;
+            made = self.create(name, bytes, &[]).await;
+        }
+        made
     }
 
     /// ControllerPublishVolume, for one node that mounts and writes.
