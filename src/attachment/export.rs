@@ -15,6 +15,32 @@ pub struct Terms {
     pub nqn: Nqn,
     /// For which host alone; `None` for a volume that two nodes may hold.
     pub allow_host: Option<Nqn>,
+    /// On which TCP port.
+    pub port: u16,
+}
+
+/// An export as the box shows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// Is there one? `None` where the box did not say.
+    pub on: Option<bool>,
+    /// Under which NQN.
+    pub nqn: &'a str,
+    /// For which host alone; empty where all may connect.
+    pub allow_host: &'a str,
+    /// On which TCP port, where the box said it.
+    pub port: Option<u16>,
+}
+
+/// Where the exports of a volume lie: the same for every record of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The disk.
+    pub slot: &'a Slot,
+    /// What precedes `:<slot>` in every NQN.
+    pub nqn_base: &'a str,
+    /// The TCP port.
+    pub port: u16,
 }
 
 /// Names hosts: HMAC of the cluster Secret over the node name. A pod cannot compute them, and
@@ -57,12 +83,11 @@ impl Hosts {
     }
 }
 
-/// How `slot` must be exported while `record` is current. `holder` is the full name of the first
+/// How a disk must be exported while `record` is current. `holder` is the full name of the first
 /// node of the record.
 pub fn terms(
     record: &Record,
-    slot: &Slot,
-    nqn_base: &str,
+    place: Place<'_>,
     hosts: &Hosts,
     holder: Option<&NodeName>,
 ) -> Result<Terms, Refused> {
@@ -74,17 +99,22 @@ pub fn terms(
         }
         _ => None,
     };
-    Ok(Terms { on, nqn: record.nqn(nqn_base, slot)?, allow_host })
+    let nqn = record.nqn(place.nqn_base, place.slot)?;
+    Ok(Terms { on, nqn, allow_host, port: place.port })
 }
 
 impl Terms {
-    /// Is the disk exported just so? `exported` is `None` where the box did not say.
-    pub fn hold(&self, exported: Option<bool>, nqn: &str, allow_host: &str) -> bool {
+    /// Is the disk exported just so? What the box did not say proves nothing, but for the port:
+    /// a box may leave out the usual one.
+    pub fn hold(&self, shown: Shown<'_>) -> bool {
         if !self.on {
-            return exported == Some(false);
+            return shown.on == Some(false);
         }
         let host = self.allow_host.as_ref().map_or("", |host| host.as_str());
-        exported == Some(true) && nqn == self.nqn.as_str() && allow_host == host
+        shown.on == Some(true)
+            && shown.nqn == self.nqn.as_str()
+            && shown.allow_host == host
+            && shown.port.is_none_or(|port| port == self.port)
     }
 }
 
@@ -108,6 +138,19 @@ mod test {
         assert!(host.nqn.as_str().ends_with(&host.id) && host.id.len() == 36, "{host:?}");
     }
 
+    fn place(slot: &Slot) -> Place<'_> {
+        Place { slot, nqn_base: "nqn.x", port: 4420 }
+    }
+
+    fn shown<'a>(
+        on: Option<bool>,
+        nqn: &'a str,
+        allow_host: &'a str,
+        port: Option<u16>,
+    ) -> Shown<'a> {
+        Shown { on, nqn, allow_host, port }
+    }
+
     #[test]
     fn an_attached_volume_is_exported_for_its_holder_alone_and_a_shared_one_for_all() {
         let hosts = Hosts::new((*b"one cluster's secret of 32 bytes").into());
@@ -116,15 +159,18 @@ mod test {
         let created = Record::created(ClusterTag::of("c"));
         let nonce = Nonce::random();
         let single = created.attach(tag, Sharing::Single, 0, nonce);
-        let held = terms(&single, &slot, "nqn.x", &hosts, Some(&node("n1"))).unwrap();
+        let held = terms(&single, place(&slot), &hosts, Some(&node("n1"))).unwrap();
         let host = hosts.host(&node("n1")).unwrap().nqn;
-        assert!(held.hold(Some(true), held.nqn.as_str(), host.as_str()));
-        assert!(!held.hold(Some(true), held.nqn.as_str(), ""), "anybody may connect");
-        assert!(!held.hold(Some(true), "nqn.x:v.g0-000000000000", host.as_str()));
-        assert!(!held.hold(Some(false), held.nqn.as_str(), host.as_str()));
-        assert!(terms(&single, &slot, "nqn.x", &hosts, None).is_err(), "never for anybody");
+        let (nqn, host) = (held.nqn.as_str(), host.as_str());
+        assert!(held.hold(shown(Some(true), nqn, host, Some(4420))));
+        assert!(held.hold(shown(Some(true), nqn, host, None)));
+        assert!(!held.hold(shown(Some(true), nqn, host, Some(4421))), "nobody finds it there");
+        assert!(!held.hold(shown(Some(true), nqn, "", Some(4420))), "anybody may connect");
+        assert!(!held.hold(shown(Some(true), "nqn.x:v.g0-000000000000", host, Some(4420))));
+        assert!(!held.hold(shown(Some(false), nqn, host, Some(4420))));
+        assert!(terms(&single, place(&slot), &hosts, None).is_err(), "never for anybody");
         let multi = created.attach(tag, Sharing::Multi, 0, nonce);
-        assert_eq!(terms(&multi, &slot, "nqn.x", &hosts, None).unwrap().allow_host, None);
+        assert_eq!(terms(&multi, place(&slot), &hosts, None).unwrap().allow_host, None);
     }
 
     #[test]
@@ -132,8 +178,8 @@ mod test {
         let hosts = Hosts::new((*b"one cluster's secret of 32 bytes").into());
         let created = Record::created(ClusterTag::of("c"));
         let slot = Slot::parse("v").unwrap();
-        let closed = terms(&created, &slot, "nqn.x", &hosts, None).unwrap();
-        assert!(closed.hold(Some(false), "", ""));
-        assert!(!closed.hold(None, "", ""));
+        let closed = terms(&created, place(&slot), &hosts, None).unwrap();
+        assert!(closed.hold(shown(Some(false), "", "", None)));
+        assert!(!closed.hold(shown(None, "", "", None)));
     }
 }

@@ -1,10 +1,12 @@
 //! The steps of every change: the record on the box, then its copy on the PV.
 
-use super::ground::Ground;
+use super::fence::shut_out;
+use super::ground::{Ground, shown};
 use super::{Error, Kind, Operations};
 use crate::attachment::export::Terms;
-use crate::attachment::ledger::{Copy, FencedFrom, Record};
-use crate::cluster::ClusterError;
+use crate::attachment::ledger::{Copy, FencedFrom, Record, State};
+use crate::attachment::standing::{Standing, standing};
+use crate::cluster::{ClusterError, CopyState};
 use crate::rds::{self, Command, Disk, Reply};
 use crate::volume::{ImagePath, NodeName};
 
@@ -74,7 +76,7 @@ impl Operations {
                 on: terms.on,
                 nqn: terms.nqn.clone(),
                 allow_host: terms.allow_host.clone(),
-                port: ground.nvme_port(),
+                port: terms.port,
             }),
             grow_to: wanted.grow_to,
         });
@@ -82,9 +84,11 @@ impl Operations {
         let Some(disk) = row(reply.disks, ground) else {
             return Ok(Changed::Differs(None));
         };
-        let holds = |terms: &Terms| terms.hold(disk.exported, &disk.nqn, &disk.allow_host);
         let grown = wanted.grow_to.is_none_or(|bytes| disk.bytes >= Some(bytes));
-        if disk.comment == comment && grown && wanted.terms.is_none_or(holds) {
+        if disk.comment == comment
+            && grown
+            && wanted.terms.is_none_or(|terms| terms.hold(shown(&disk)))
+        {
             return Ok(Changed::Done(disk));
         }
         let was_judged = disk.comment == wanted.from && reply.complaint.is_some();
@@ -112,6 +116,45 @@ impl Operations {
         }
     }
 
+    /// The record of a disk that an operation may go on from: one that is current, or a write of
+    /// ours that only lacks its copy. What contradicts its copy is for a pass to put right.
+    pub(super) fn settled(&self, ground: &Ground, disk: &Disk) -> Result<Record, Error> {
+        let record = ground.record(disk)?;
+        match standing(&record, ground.copied.as_ref()) {
+            Standing::Current | Standing::Ahead => Ok(record),
+            standing => Err(self.contradiction(ground, standing)),
+        }
+    }
+
+    /// Record and copy contradict each other: nothing may be built on either. Asks for a pass.
+    pub(super) fn contradiction(&self, ground: &Ground, standing: Standing) -> Error {
+        (self.ask_for_pass)();
+        let message = format!(
+            "record and copy of volume {} contradict each other ({standing:?}); a pass puts that \
+             right",
+            ground.id
+        );
+        Error::new(Kind::Unavailable, message)
+    }
+
+    /// Writes the copy that a finished write of `record` lacks.
+    pub(super) async fn follow(
+        &self,
+        ground: &mut Ground,
+        record: &Record,
+        disk: &Disk,
+    ) -> Result<(), Error> {
+        let view = self.cluster.view();
+        let nodes = ground.names(&record.nodes, &view);
+        if record.state == State::Attached && nodes.len() != record.nodes.len() {
+            let message = format!("the nodes of volume {} are not known by name", ground.id);
+            return Err(Error::new(Kind::Precondition, message));
+        }
+        let shut_out = (record.state == State::Fenced).then(|| shut_out(ground, &nodes, &view));
+        let details = Details { fenced_from: shut_out, ..Details::of(disk) };
+        self.write_copy(ground, record, nodes, details).await
+    }
+
     /// Writes the copy of `record`, held by `nodes`, unless somebody else wrote one meanwhile. A
     /// volume without a PV has no copy.
     pub(super) async fn write_copy(
@@ -124,6 +167,10 @@ impl Operations {
         let Some(mut volume) = ground.volume.clone() else {
             return Ok(());
         };
+        if ground.copied.as_ref().is_some_and(|copied| copied.revision > record.revision) {
+            // A copy never goes back: by that a box that did is noticed.
+            return Err(lost(ground));
+        }
         let copy = next_copy(ground, record, nodes, details)?;
         for _ in 0..COPY_TRIES {
             match self.cluster.write_copy(&volume, &copy).await {
@@ -135,6 +182,10 @@ impl Operations {
             // Only the copy matters: labels, phases and finalizers change all the time.
             match self.cluster.read_volume(&volume.name).await? {
                 None => return ground.stand_on(None),
+                // Our own write, whose answer was lost.
+                Some(now) if now.copy == CopyState::Present(Box::new(copy.clone())) => {
+                    return ground.stand_on(Some(now));
+                }
                 Some(now) if now.copy == volume.copy => volume = now,
                 Some(_) => return Err(lost(ground)),
             }

@@ -1,7 +1,7 @@
 //! CreateVolume: one exec that makes disk and image, or finds what was made before.
 
 use super::{CreateVolume, Error, Kind, Operations, VolumeInfo};
-use crate::attachment::ledger::{ClusterTag, Record, State};
+use crate::attachment::ledger::{ClusterTag, PREFIX, Record, State};
 use crate::rds::{Command, Disk, NewDisk, Reply};
 use crate::volume::{ImagePath, VolumeId};
 
@@ -67,6 +67,13 @@ fn same(
     image: &ImagePath,
     cluster: ClusterTag,
 ) -> Result<u64, (Kind, String)> {
+    let written = Record::created(cluster).text();
+    let is_cut = disk.comment.starts_with(PREFIX) && written.starts_with(&disk.comment);
+    if is_cut && disk.comment != written {
+        let length = disk.comment.len();
+        let what = format!("the box cut its record off after {length} bytes; it cannot be used");
+        return Err((Kind::Refused, what));
+    }
     let record = match Record::parse(&disk.comment) {
         Ok(record) if record.cluster == cluster => record,
         Ok(_) => return Err((Kind::Exists, "another cluster holds this name".into())),

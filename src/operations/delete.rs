@@ -19,11 +19,7 @@ impl Operations {
     /// Removes a volume and its image. One that is not there is no error.
     pub async fn delete(&self, id: VolumeId) -> Result<(), Error> {
         let mut ground = self.ground(&id).await?;
-        let guess = ground.copied.clone().unwrap_or(Record::created(ground.cluster));
-        let mut judged = match (guess.state, ground.image()) {
-            (State::Detached, Some(image)) => Some((guess, image)),
-            _ => None,
-        };
+        let mut judged = guess(&ground);
         for _ in 0..ROUNDS {
             let (record, image) = match judged.take() {
                 Some(judged) => judged,
@@ -35,8 +31,10 @@ impl Operations {
                     None => return self.delete_image(&ground).await,
                 },
             };
-            if self.remove(&ground, &record, &image).await? {
-                return Ok(());
+            match self.remove(&ground, &record, &image).await? {
+                Removed::All => return Ok(()),
+                Removed::AllButImage => return self.delete_image(&ground).await,
+                Removed::Nothing => {}
             }
         }
         Err(super::change::lost(&ground))
@@ -49,12 +47,12 @@ impl Operations {
         ground: &mut Ground,
         disk: &Disk,
     ) -> Result<Option<(Record, ImagePath)>, Error> {
-        let record = match ground.record(disk) {
+        let record = match self.settled(ground, disk) {
             Err(error) if error.kind == Kind::NotFound => return Ok(None),
             record => record?,
         };
         if record.state == State::Attached {
-            let names = ground.names(&record.nodes, self.cluster.view().nodes.keys());
+            let names = ground.names(&record.nodes, &self.cluster.view());
             let message = format!("volume {} is attached to {names:?}", ground.id);
             return Err(Error::new(Kind::Precondition, message));
         }
@@ -68,13 +66,13 @@ impl Operations {
         Ok(Some((record, image)))
     }
 
-    /// Removes disk and image. `false`: the disk is there with another record.
+    /// Removes disk and image, unless the disk is there with another record or image.
     async fn remove(
         &self,
         ground: &Ground,
         record: &Record,
         image: &ImagePath,
-    ) -> Result<bool, Error> {
+    ) -> Result<Removed, Error> {
         let entry = entry(ground, image);
         self.cluster.begin_deleting(&entry).await?;
         let deleting =
@@ -94,11 +92,19 @@ impl Operations {
         let left = match (row(reply.disks, ground), reply.image) {
             (None, Some(false)) => {
                 self.cluster.end_deleting(&entry).await?;
-                return Ok(true);
+                return Ok(Removed::All);
             }
-            (Some(disk), _) if disk.comment != deleting.text() => return Ok(false),
+            (None, Some(true)) => return Ok(Removed::AllButImage),
+            (Some(disk), _) if disk.comment != deleting.text() => {
+                let is = Record::parse(&disk.comment).map(|record| record.state);
+                if is != Ok(State::Deleting) {
+                    // The list is not to say of a volume that lives that it is going.
+                    self.cluster.end_deleting(&entry).await?;
+                }
+                return Ok(Removed::Nothing);
+            }
             (Some(_), _) => "the disk",
-            (None, _) => "the image",
+            (None, None) => "the image",
         };
         let message = format!(
             "{} did not remove {left} of volume {}: {said}",
@@ -129,6 +135,7 @@ impl Operations {
             if let Some(other) = table.iter().find(|disk| disk.image.as_ref() == Some(&image)) {
                 slog::warn!(self.log, "image kept, another disk refers to it";
                     "volume" => %ground.id, "image" => %image, "slot" => &other.slot);
+                self.cluster.end_deleting(&entry(ground, &image)).await?;
                 continue;
             }
             let slot = ground.id.slot.clone();
@@ -157,11 +164,27 @@ impl Operations {
         let from = record.text();
         let wanted = Wanted { from: &from, to: &next, terms: None, grow_to };
         let disk = self.must_change(ground, wanted).await?;
-        let nodes = ground.names(&next.nodes, self.cluster.view().nodes.keys());
+        let nodes = ground.names(&next.nodes, &self.cluster.view());
         let details = Details { bytes: disk.bytes, ..details };
         self.write_copy(ground, &next, nodes, details).await?;
         Ok(disk)
     }
+}
+
+/// What became of disk and image.
+enum Removed {
+    All,
+    AllButImage,
+    Nothing,
+}
+
+/// Record and image of a volume that was never attached or is detached, as its PV has them: good
+/// for a compare-and-set, which makes one exec enough. Without a PV nothing says which image is
+/// the volume's own, so the box is asked first.
+fn guess(ground: &Ground) -> Option<(Record, ImagePath)> {
+    let image = named(ground, ground.volume.as_deref()?)?;
+    let record = ground.copied.clone().unwrap_or(Record::created(ground.cluster));
+    (record.state == State::Detached).then_some((record, image))
 }
 
 /// The image that a PV names: by its copy, or by its attribute `volumePath`.

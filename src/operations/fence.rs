@@ -1,6 +1,6 @@
 //! Fence: shut the holders of a volume out, for good, and prove it.
 
-use super::change::{Details, Wanted};
+use super::change::Wanted;
 use super::ground::Ground;
 use super::{Error, Happened, Operations};
 use crate::attachment::ledger::{FencedFrom, Nonce, Record};
@@ -32,16 +32,14 @@ impl Operations {
         let floor = ground.copied.as_ref().map_or(0, |copied| copied.generation);
         let fenced = judged.fence(floor, Nonce::random());
         let view = self.cluster.view();
-        let nodes = ground.names(&judged.nodes, view.nodes.keys());
+        let nodes = ground.names(&judged.nodes, &view);
         let terms = ground.terms(&fenced, &nodes)?;
         let from = judged.text();
         let wanted = Wanted { from: &from, to: &fenced, terms: Some(&terms), grow_to: None };
         let disk = self.must_change(ground, wanted).await?;
         slog::warn!(self.log, "volume fenced"; "volume" => %ground.id, "cause" => cause.word(),
             "nodes" => ?nodes, "generation" => fenced.generation);
-        let fenced_from = Some(shut_out(ground, &nodes, &view));
-        let details = Details { fenced_from, ..Details::of(&disk) };
-        self.write_copy(ground, &fenced, nodes.clone(), details).await?;
+        self.follow(ground, &fenced, &disk).await?;
         self.confirm(ground, &fenced).await?;
         self.tell_fenced(ground, &nodes, cause);
         Ok(fenced)
@@ -65,7 +63,7 @@ impl Operations {
 
 /// Those who may not come back before their old VolumeAttachment is gone: those of before, and
 /// `nodes`, where they have one.
-fn shut_out(ground: &Ground, nodes: &[NodeName], view: &View) -> Vec<FencedFrom> {
+pub(super) fn shut_out(ground: &Ground, nodes: &[NodeName], view: &View) -> Vec<FencedFrom> {
     let mut out = ground.copy.as_ref().map(|copy| copy.fenced_from.clone()).unwrap_or_default();
     let Some(volume) = &ground.volume else {
         return out;

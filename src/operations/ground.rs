@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{Backend, Error, Kind, Operations};
-use crate::attachment::export::{Hosts, Terms, terms};
+use crate::attachment::export::{Hosts, Place, Shown, Terms, terms};
 use crate::attachment::ledger::{COPY_ANNOTATION, ClusterTag, Copy, NodeTag, Record, Unreadable};
-use crate::cluster::{CopyState, Identity, Volume};
+use crate::cluster::{CopyState, Identity, View, Volume};
 use crate::rds::Disk;
 use crate::volume::turns::Turn;
 use crate::volume::{BackendName, ImagePath, NodeName, VolumeId, VolumePath};
@@ -123,23 +123,25 @@ impl Ground {
         NodeTag::of(&self.cluster_id, node)
     }
 
-    /// The full names of nodes in a record: from the copy, else from `others`.
-    pub fn names<'a>(
-        &'a self,
-        tags: &[NodeTag],
-        others: impl Iterator<Item = &'a NodeName> + Clone,
-    ) -> Vec<NodeName> {
+    /// The full names of nodes in a record, as far as the copy, a Node or a VolumeAttachment knows
+    /// them.
+    pub fn names(&self, tags: &[NodeTag], view: &View) -> Vec<NodeName> {
         let copied = self.copy.iter().flat_map(|copy| &copy.nodes);
-        let name_of = |tag: &NodeTag| {
-            copied.clone().chain(others.clone()).find(|name| self.tag(name) == *tag).cloned()
-        };
+        let attached = view.attachments.values().map(|va| &va.node);
+        let known = copied.chain(view.nodes.keys()).chain(attached);
+        let name_of = |tag: &NodeTag| known.clone().find(|name| self.tag(name) == *tag).cloned();
         tags.iter().filter_map(name_of).collect()
     }
 
     /// How the disk must be exported for this record, held by these nodes.
     pub fn terms(&self, record: &Record, holders: &[NodeName]) -> Result<Terms, Error> {
-        terms(record, &self.id.slot, &self.backend.nqn_base, &self.hosts, holders.first())
+        terms(record, self.place(), &self.hosts, holders.first())
             .map_err(|refused| Error::new(Kind::Precondition, refused.to_string()))
+    }
+
+    fn place(&self) -> Place<'_> {
+        let port = nvme_port(self.volume.as_deref(), &self.backend);
+        Place { slot: &self.id.slot, nqn_base: &self.backend.nqn_base, port }
     }
 
     /// The record of a disk that is ours to work with.
@@ -184,17 +186,8 @@ impl Ground {
     /// Where nodes reach the export: as the StorageClass said when the volume was made, else as
     /// the configuration says.
     pub fn nvme_address(&self) -> &str {
-        self.attribute("nvmeAddress").unwrap_or(&self.backend.nvme_address)
-    }
-
-    /// The port of the export, likewise.
-    pub fn nvme_port(&self) -> u16 {
-        let port = self.attribute("nvmePort").and_then(|port| port.parse().ok());
-        port.unwrap_or(self.backend.nvme_port)
-    }
-
-    fn attribute(&self, key: &str) -> Option<&str> {
-        self.volume.as_ref()?.attributes.get(key).map(String::as_str)
+        let attribute = self.volume.as_ref().and_then(|pv| pv.attributes.get("nvmeAddress"));
+        attribute.unwrap_or(&self.backend.nvme_address)
     }
 
     /// The disk is not on the box.
@@ -207,4 +200,16 @@ impl Ground {
         let message = format!("{address} has lost the disk of volume {id}; it is being made again");
         Error::new(Kind::Unavailable, message)
     }
+}
+
+/// The port of the exports of a volume: as the StorageClass said when it was made, else as the
+/// configuration says.
+pub(super) fn nvme_port(volume: Option<&Volume>, backend: &Backend) -> u16 {
+    let port = volume.and_then(|volume| volume.attributes.get("nvmePort"));
+    port.and_then(|port| port.parse().ok()).unwrap_or(backend.nvme_port)
+}
+
+/// The export of a disk, as the box shows it.
+pub(super) fn shown(disk: &Disk) -> Shown<'_> {
+    Shown { on: disk.exported, nqn: &disk.nqn, allow_host: &disk.allow_host, port: disk.port }
 }

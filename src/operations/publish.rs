@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::change::{Changed, Details, Wanted, lost};
-use super::ground::Ground;
+use super::ground::{Ground, nvme_port, shown};
 use super::{Error, Happened, Kind, Operations, Publish};
 use crate::attachment::ledger::{FencedFrom, Formatted, HOLDERS_MAX, Nonce, Record, Sharing};
 use crate::attachment::publish::{Answer, Refusal, Wish, judge};
@@ -32,23 +32,29 @@ impl Operations {
         let mut record = ground.copied.clone().unwrap_or(Record::created(ground.cluster));
         let mut seen: Option<Disk> = None;
         for _ in 0..ROUNDS {
-            let differs = match judge(&record, ground.copied.as_ref(), wish, Nonce::random()) {
-                Answer::Attach(next) => self.attach(&mut ground, &wanted, &record, next).await?,
-                Answer::AttachOnceConfirmed(next) => {
-                    self.confirm(&ground, &record).await?;
+            let answer = judge(&record, ground.copied.as_ref(), wish, Nonce::random());
+            let differs = match (answer, seen.take()) {
+                (Answer::Attach(next), _) => {
                     self.attach(&mut ground, &wanted, &record, next).await?
                 }
-                Answer::Join(next) => self.join(&mut ground, &wanted, &record, next).await?,
-                answer => match seen.take() {
-                    Some(disk) => {
-                        return self.held(&mut ground, &wanted, record, disk, answer).await;
-                    }
-                    None => Attached::Differs(self.show(&ground).await?),
-                },
+                (Answer::Join(next), _) => self.join(&mut ground, &wanted, &record, next).await?,
+                (_, None) => Attached::Differs(self.show(&ground).await?),
+                (Answer::AttachOnceConfirmed(next), Some(disk)) => {
+                    self.prove_fence(&mut ground, &wanted.node, &record, &disk).await?;
+                    self.attach(&mut ground, &wanted, &record, next).await?
+                }
+                (answer, Some(disk)) => {
+                    return self.held(&mut ground, &wanted, record, disk, answer).await;
+                }
             };
             match differs {
                 Attached::Done(context) => return Ok(context),
-                Attached::Differs(None) => return Err(self.contradiction(ground.no_disk())),
+                Attached::Differs(None) => {
+                    if ground.copy.is_some() {
+                        (self.ask_for_pass)();
+                    }
+                    return Err(ground.no_disk());
+                }
                 Attached::Differs(Some(disk)) => {
                     record = ground.record(&disk)?;
                     seen = Some(disk);
@@ -56,6 +62,22 @@ impl Operations {
             }
         }
         Err(lost(&ground))
+    }
+
+    /// The fence of a volume that is given away is proven first, and who was shut out by it is
+    /// written down first.
+    async fn prove_fence(
+        &self,
+        ground: &mut Ground,
+        node: &NodeName,
+        record: &Record,
+        disk: &Disk,
+    ) -> Result<(), Error> {
+        if ground.copied.as_ref() != Some(record) {
+            self.follow(ground, record, disk).await?;
+            self.check_fenced(ground, node)?;
+        }
+        self.confirm(ground, record).await.map(|_| ())
     }
 
     async fn check_node(&self, node: &NodeName) -> Result<(), Error> {
@@ -133,8 +155,10 @@ impl Operations {
         next: Record,
     ) -> Result<Attached, Error> {
         let view = self.cluster.view();
-        let mut nodes = ground.names(&from.nodes, view.nodes.keys());
-        let is_well = |name: &NodeName| view.nodes.get(name).is_some_and(|node| node.ready);
+        let mut nodes = ground.names(&from.nodes, &view);
+        let is_well = |name: &NodeName| {
+            view.nodes.get(name).is_some_and(|node| node.ready && !node.out_of_service)
+        };
         if nodes.len() != from.nodes.len() || !nodes.iter().all(is_well) {
             let message = format!(
                 "volume {} is held by {nodes:?}, which is not Ready; no second node is let in \
@@ -165,7 +189,7 @@ impl Operations {
         answer: Answer,
     ) -> Result<PublishContext, Error> {
         let view = self.cluster.view();
-        let mut nodes = ground.names(&record.nodes, view.nodes.keys());
+        let mut nodes = ground.names(&record.nodes, &view);
         match answer {
             Answer::Refuse(refusal) => return Err(self.refused(ground, refusal, &nodes)),
             Answer::HeldButUncopied => {
@@ -179,7 +203,7 @@ impl Operations {
             _ => {}
         }
         let terms = ground.terms(&record, &nodes)?;
-        if !terms.hold(disk.exported, &disk.nqn, &disk.allow_host) {
+        if !terms.hold(shown(&disk)) {
             let text = record.text();
             let repair = Wanted { from: &text, to: &record, terms: Some(&terms), grow_to: None };
             self.must_change(ground, repair).await?;
@@ -208,22 +232,8 @@ impl Operations {
             Refusal::Deleting => {
                 Error::new(Kind::Precondition, format!("volume {id} is being deleted"))
             }
-            Refusal::Contradiction(standing) => {
-                let message = format!(
-                    "record and copy of volume {id} contradict each other ({standing:?}); a pass \
-                     puts that right"
-                );
-                self.contradiction(Error::new(Kind::Unavailable, message))
-            }
+            Refusal::Contradiction(standing) => self.contradiction(ground, standing),
         }
-    }
-
-    /// Asks for the pass that is needed before this can succeed.
-    fn contradiction(&self, error: Error) -> Error {
-        if error.kind == Kind::Unavailable {
-            (self.ask_for_pass)();
-        }
-        error
     }
 
     /// Those shut out whose old VolumeAttachment is still there.
@@ -294,10 +304,11 @@ fn context(ground: &Ground, wanted: &Publish, record: &Record) -> Result<Publish
         |refused: crate::volume::Refused| Error::new(Kind::Precondition, refused.to_string());
     let host = ground.hosts.host(&wanted.node).map_err(refused)?;
     let nqn = record.nqn(&ground.backend.nqn_base, &ground.id.slot).map_err(refused)?;
+    let port = nvme_port(ground.volume.as_deref(), &ground.backend);
     let mut context = PublishContext::from([
         ("nqn".into(), nqn.to_string()),
         ("nvmeAddress".into(), ground.nvme_address().to_owned()),
-        ("nvmePort".into(), ground.nvme_port().to_string()),
+        ("nvmePort".into(), port.to_string()),
         ("hostNqn".into(), host.nqn.to_string()),
         ("hostId".into(), host.id),
         ("generation".into(), record.generation.to_string()),

@@ -13,7 +13,7 @@ mod act;
 mod facts;
 mod memory;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -24,12 +24,12 @@ use tokio::time::Instant;
 
 use self::facts::{Found, Survey};
 use self::memory::Memory;
-use super::{Backend, Error, Happened, Operations};
+use super::{Backend, Backends, Error, Happened, Kind, Operations};
 use crate::attachment::standing::{Standing, standing};
 use crate::attachment::verdict::{Action, Facts, FenceCause, Io, Rules, Verdict, verdict};
-use crate::cluster::{About, Identity, Notice, Reason};
+use crate::cluster::{About, Deleting, Identity, Notice, Reason, View};
 use crate::rds::{Command, Counters, Disk};
-use crate::volume::{NodeName, VolumeId};
+use crate::volume::{BackendName, NodeName, VolumeId};
 
 /// How many volumes are changed at a time.
 const ABREAST: usize = 8;
@@ -44,6 +44,26 @@ const HOLD_POLL: Duration = Duration::from_secs(10);
 enum Step {
     Close,
     CarryOut,
+}
+
+/// A box and what it printed.
+type Table = (Backend, Vec<Disk>);
+
+/// What a pass has read, beside what the watches show at any moment.
+#[derive(Clone, Copy)]
+struct Sight<'a> {
+    identity: &'a Identity,
+    tables: &'a [Table],
+    deleting: &'a [Deleting],
+}
+
+impl Sight<'_> {
+    /// Every volume, seen together with this view of the cluster.
+    fn volumes(self, view: &View, backends: &Backends) -> Vec<Found> {
+        let survey = Survey { identity: self.identity, view, deleting: self.deleting };
+        let of_box = |(backend, disks): &Table| survey.volumes(backend, disks, backends);
+        self.tables.iter().flat_map(of_box).collect()
+    }
 }
 
 /// What became of a step.
@@ -86,31 +106,40 @@ impl Reconciler {
     pub async fn pass(&self) -> Result<PassReport, Error> {
         let identity = self.operations.known_cluster().await?;
         let mut report = PassReport::default();
-        let mut tables = Vec::new();
-        for backend in self.operations.backends.by_name.values() {
-            match backend.rds.execute(Command::Table, None).await {
-                Ok(reply) => tables.push((backend.clone(), reply.disks)),
-                Err(failure) => report.blind.push(format!("{}: {failure}", backend.name)),
-            }
-        }
+        let (tables, blind) = self.read_boxes(&mut report).await;
+        let (deleting, unread) = match self.operations.cluster.deleting().await {
+            Ok(deleting) => (deleting, None),
+            Err(error) => (Vec::new(), Some(error.to_string())),
+        };
+        let sight = Sight { identity: &identity, tables: &tables, deleting: &deleting };
         let view = self.operations.cluster.view();
-        let deleting = self.operations.cluster.deleting().await?;
-        let survey = Survey { identity: &identity, view: &view, deleting: &deleting };
-        let mut found: Vec<Found> = Vec::new();
-        for (backend, disks) in &tables {
-            found.extend(survey.volumes(backend, disks, &self.operations.backends));
-        }
+        let found = sight.volumes(&view, &self.operations.backends);
         {
             let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
             let storm = self.operations.limits.borrow().storm;
-            memory.remember(&found, &view, storm, Instant::now());
+            memory.remember(&found, &blind, &view, storm, Instant::now());
         }
-        match self.operations.blindness() {
-            None => self.act(&identity, &tables, &found, &mut report).await,
+        match self.operations.blindness().or(unread) {
+            None => self.act(sight, &found, &mut report).await,
             Some(why) => self.close_rolled_back(&identity, &found, why, &mut report).await,
         }
         self.tell_start(&report);
         Ok(report)
+    }
+
+    /// One exec each.
+    async fn read_boxes(&self, report: &mut PassReport) -> (Vec<Table>, BTreeSet<BackendName>) {
+        let (mut tables, mut blind) = (Vec::new(), BTreeSet::new());
+        for backend in self.operations.backends.by_name.values() {
+            match backend.rds.execute(Command::Table, None).await {
+                Ok(reply) => tables.push((backend.clone(), reply.disks)),
+                Err(failure) => {
+                    report.blind.push(format!("{}: {failure}", backend.name));
+                    blind.insert(backend.name.clone());
+                }
+            }
+        }
+        (tables, blind)
     }
 
     /// Without a fresh view of the cluster only one thing is certain: a copy never goes back, so a
@@ -140,13 +169,8 @@ impl Reconciler {
         report.look_again(HOLD_POLL);
     }
 
-    async fn act(
-        &self,
-        identity: &Identity,
-        tables: &[(Backend, Vec<Disk>)],
-        found: &[Found],
-        report: &mut PassReport,
-    ) {
+    async fn act(&self, sight: Sight<'_>, found: &[Found], report: &mut PassReport) {
+        let identity = sight.identity;
         let verdicts: Vec<(&Found, Verdict)> =
             found.iter().map(|found| (found, self.judge(found, &BTreeMap::new()))).collect();
         self.tell_suspects(&verdicts);
@@ -169,42 +193,52 @@ impl Reconciler {
         }
         self.each(identity, &open, Step::Close, report).await;
         self.each(identity, &direct, Step::CarryOut, report).await;
-        self.fence_the_quiet(identity, tables, &verdicts, report).await;
+        let busy = self.fence_the_quiet(sight, &verdicts, report).await;
         let attached = found.iter().filter(|found| found.is_attached()).count();
         self.operations.observer.happened(Happened::Attached(attached));
-        let held = verdicts.iter().filter(|(_, v)| v.action == Action::Hold).count();
+        let held = busy + verdicts.iter().filter(|(_, v)| v.action == Action::Hold).count();
         self.operations.observer.happened(Happened::Held(held));
     }
 
     /// Nodes whose Node object or VolumeAttachment is gone: fenced, unless counters of their
-    /// volumes move, or too many nodes went at once.
+    /// volumes move, or too many nodes went at once. Says how many volumes are held because of
+    /// their counters.
     async fn fence_the_quiet(
         &self,
-        identity: &Identity,
-        tables: &[(Backend, Vec<Disk>)],
+        sight: Sight<'_>,
         verdicts: &[(&Found, Verdict)],
         report: &mut PassReport,
-    ) {
+    ) -> usize {
         let unread = |verdict: &Verdict| matches!(verdict.action, Action::ReadIo(_));
         let candidates: Vec<&Found> =
             verdicts.iter().filter(|(_, v)| unread(v)).map(|(found, _)| *found).collect();
         if candidates.is_empty() {
-            return;
+            return 0;
         }
         self.operations.observer.happened(Happened::GraceUsed);
         let suspects: Vec<&NodeName> =
             candidates.iter().flat_map(|found| found.holders.iter()).collect();
         let everything: Vec<&Found> = verdicts.iter().map(|(found, _)| *found).collect();
-        let io = self.read_io(tables, &everything, &suspects).await;
+        let io = self.read_io(sight.tables, &everything, &suspects).await;
+        // That took a while. A node that has come back meanwhile is not gone.
+        let view = self.operations.cluster.view();
+        let mut now = sight.volumes(&view, &self.operations.backends);
+        now.retain(|found| candidates.iter().any(|candidate| candidate.id == found.id));
         let judged: Vec<(&Found, Verdict)> =
-            candidates.iter().map(|found| (*found, self.judge(found, &io))).collect();
+            now.iter().map(|found| (found, self.judge(found, &io))).collect();
         let mut allowed = Vec::new();
+        let mut held = 0;
         for (found, verdict) in &judged {
-            if !self.is_storm(found, verdict, report) {
+            if verdict.action == Action::Hold {
+                held += 1;
+                report.look_again(HOLD_POLL);
+            }
+            if !is_undecided(verdict.action) && !self.is_storm(found, verdict, report) {
                 allowed.push((*found, verdict));
             }
         }
-        self.each(identity, &allowed, Step::CarryOut, report).await;
+        self.each(sight.identity, &allowed, Step::CarryOut, report).await;
+        held
     }
 
     /// Is the fence of this volume held back, because many nodes went at once?
@@ -243,7 +277,7 @@ impl Reconciler {
     /// Do counters of any single-node volume of these nodes move? Three reads, a second apart.
     async fn read_io(
         &self,
-        tables: &[(Backend, Vec<Disk>)],
+        tables: &[Table],
         everything: &[&Found],
         nodes: &[&NodeName],
     ) -> BTreeMap<NodeName, Io> {
@@ -315,6 +349,7 @@ impl Reconciler {
         let log = &self.operations.log;
         match outcome {
             Ok(act::Done::Nothing) => {}
+            Ok(act::Done::Later) => report.look_again(SOON),
             Ok(act::Done::Reported(word)) => *report.done.entry(word).or_default() += 1,
             Ok(act::Done::Changed(word)) => {
                 slog::info!(log, "volume reconciled"; "volume" => %id, "action" => word,
@@ -327,7 +362,8 @@ impl Reconciler {
                 slog::warn!(log, "volume not reconciled"; "volume" => %id, "reason" => verdict.reason,
                     "error" => %error);
                 report.failed.push(format!("{id}: {error}"));
-                report.look_again(SOON);
+                let is_for_good = matches!(error.kind, Kind::Refused | Kind::Precondition);
+                report.look_again(if is_for_good { HOLD_POLL } else { SOON });
             }
         }
     }
@@ -367,13 +403,15 @@ impl Reconciler {
 
 /// What is done at once, without reading counters first.
 fn is_direct(action: Action) -> bool {
-    !matches!(
-        action,
-        Action::Nothing | Action::Wait(_) | Action::ReadIo(_) | Action::Suspect | Action::Close
-    )
+    !is_undecided(action) && action != Action::Close
 }
 
-async fn counters(tables: &[(Backend, Vec<Disk>)], id: &VolumeId) -> Option<Counters> {
+/// What asks for nothing to be done now.
+fn is_undecided(action: Action) -> bool {
+    matches!(action, Action::Nothing | Action::Wait(_) | Action::ReadIo(_) | Action::Suspect)
+}
+
+async fn counters(tables: &[Table], id: &VolumeId) -> Option<Counters> {
     let (backend, _) = tables.iter().find(|(backend, _)| backend.name == id.backend)?;
     let reply = backend.rds.execute(Command::Show(id.slot.clone()), None).await.ok()?;
     reply.disks.into_iter().find(|disk| disk.slot == id.slot.as_str())?.counters

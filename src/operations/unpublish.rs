@@ -42,7 +42,7 @@ impl Operations {
         let Some(disk) = self.show(ground).await? else {
             return Ok(None);
         };
-        match ground.record(&disk) {
+        match self.settled(ground, &disk) {
             Ok(record) => Ok(Some((record, Some(disk)))),
             Err(error) if error.kind == Kind::NotFound => Ok(None),
             Err(error) => {
@@ -60,31 +60,30 @@ impl Operations {
         disk: Option<Disk>,
     ) -> Result<Left, Error> {
         let view = self.cluster.view();
-        let nodes = ground.names(&record.nodes, view.nodes.keys());
+        let nodes = ground.names(&record.nodes, &view);
         let is_ready = |tag: NodeTag| {
             let mut named = view.nodes.values().filter(|node| ground.tag(&node.name) == tag);
             named.any(|node| node.ready && !node.out_of_service)
         };
-        let answer = judge(&record, leaving, is_ready);
-        match answer {
-            Answer::Fence => {
+        match (judge(&record, leaving, is_ready), disk) {
+            (Answer::Detach, _) => self.detach(ground, &record, &nodes).await,
+            (Answer::Leave(node), _) => self.leave_one(ground, &record, node, &nodes).await,
+            // Whatever else is decided is decided on what was read.
+            (_, None) => Ok(Left::Look),
+            (Answer::Fence, _) => {
                 self.fence(ground, &record, FenceCause::Unpublished).await?;
                 Ok(Left::Done)
             }
-            Answer::Detach => self.detach(ground, &record, &nodes).await,
-            Answer::Leave(node) => self.leave_one(ground, &record, node, &nodes).await,
-            // Whatever changes nothing is said only of what was read.
-            _ if disk.is_none() => Ok(Left::Look),
-            Answer::NotHeld => {
-                self.close_if_open(ground, &record, disk).await?;
+            (Answer::NotHeld, Some(disk)) => {
+                self.settle(ground, &record, &disk).await?;
                 Ok(Left::Done)
             }
-            Answer::Confirm => {
-                self.close_if_open(ground, &record, disk).await?;
+            (Answer::Confirm, Some(disk)) => {
+                self.settle(ground, &record, &disk).await?;
                 self.confirm(ground, &record).await?;
                 Ok(Left::Done)
             }
-            Answer::Refuse => {
+            (Answer::Refuse, _) => {
                 let message = format!(
                     "volume {} is shared by {nodes:?}, and the node that leaves is not Ready: it \
                      cannot be shut out alone",
@@ -133,21 +132,21 @@ impl Operations {
         Ok(Left::Done)
     }
 
-    /// Nobody holds it, so nobody may connect.
-    async fn close_if_open(
-        &self,
-        ground: &Ground,
-        record: &Record,
-        disk: Option<Disk>,
-    ) -> Result<(), Error> {
-        let open = disk.is_some_and(|disk| disk.exported != Some(false));
-        if !open || record.state == State::Attached {
+    /// The node does not hold it. Where nobody does, nobody may connect, and the copy says so.
+    async fn settle(&self, ground: &mut Ground, record: &Record, disk: &Disk) -> Result<(), Error> {
+        if record.state == State::Attached {
             return Ok(());
         }
-        let terms = ground.terms(record, &[])?;
-        let text = record.text();
-        let wanted = Wanted { from: &text, to: record, terms: Some(&terms), grow_to: None };
-        self.must_change(ground, wanted).await.map(|_| ())
+        if disk.exported != Some(false) {
+            let terms = ground.terms(record, &[])?;
+            let text = record.text();
+            let wanted = Wanted { from: &text, to: record, terms: Some(&terms), grow_to: None };
+            self.must_change(ground, wanted).await?;
+        }
+        if ground.copied.as_ref() != Some(record) {
+            self.follow(ground, record, disk).await?;
+        }
+        Ok(())
     }
 }
 

@@ -44,9 +44,12 @@ fn act(command: &Command) -> String {
             judged(slot, expect)
         ),
         Command::Delete { slot, expect, deleting, image } => format!(
-            "{}; :if ([:len $csiItem]=1) do={{ /disk/set $csiItem nvme-tcp-export=no; \
+            ":local csiItem [/disk/find where slot={} and comment={} and ({})]; \
+             :if ([:len $csiItem]=1) do={{ /disk/set $csiItem nvme-tcp-export=no; \
              /disk/set $csiItem comment={}; /disk/remove $csiItem; {} }}",
-            judged(slot, expect),
+            quote(slot.as_str()),
+            quote(expect),
+            refers(image),
             quote(deleting),
             remove_image(image),
         ),
@@ -136,14 +139,20 @@ fn judged(slot: &Slot, expect: &str) -> String {
     format!(":local csiItem [/disk/find where slot={slot} and comment={}]", quote(expect))
 }
 
-/// Removes an image unless a disk refers to it. `/disk` prints paths with a leading slash, `/file`
-/// without (observed on the RDS), so both spellings are looked for.
+/// Removes an image unless a disk refers to it.
 fn remove_image(image: &ImagePath) -> String {
-    let (bare, rooted) = (quote(image.as_str()), quote(&format!("/{image}")));
     format!(
-        ":if ([:len [/disk/find where file-path={bare} or file-path={rooted}]]=0) do={{ \
-         /file/remove [/file/find where name={bare}] }}"
+        ":if ([:len [/disk/find where {}]]=0) do={{ /file/remove [/file/find where name={}] }}",
+        refers(image),
+        quote(image.as_str()),
     )
+}
+
+/// Refers a disk to this image? `/disk` prints paths with a leading slash, `/file` without
+/// (observed on the RDS), so both spellings are looked for.
+fn refers(image: &ImagePath) -> String {
+    let (bare, rooted) = (quote(image.as_str()), quote(&format!("/{image}")));
+    format!("file-path={bare} or file-path={rooted}")
 }
 
 fn pool(path: &VolumePath) -> String {

@@ -4,16 +4,17 @@ use super::facts::Found;
 use crate::attachment::ledger::{Nonce, Record, State};
 use crate::attachment::verdict::{Action, Verdict};
 use crate::cluster::{About, ClusterError, Identity, Notice, Reason};
-use crate::operations::change::{Details, Wanted, lost, row};
+use crate::operations::change::{Wanted, lost, row};
 use crate::operations::ground::Ground;
 use crate::operations::{Error, Happened, Kind, Operations};
 use crate::rds::{Command, Disk, NewDisk};
-use crate::volume::NodeName;
 
 /// What became of a verdict.
 pub(super) enum Done {
-    /// Nothing was to be done, or somebody else has the turn.
+    /// Nothing was to be done.
     Nothing,
+    /// Somebody else changes the volume, or has just changed it.
+    Later,
     /// It was told to people (the word of the metric label).
     Reported(&'static str),
     /// The volume was changed (the word of the metric label).
@@ -28,13 +29,15 @@ pub(super) struct Act<'a> {
 }
 
 impl Act<'_> {
-    /// Closes an export, if the comment still is what was judged.
+    /// Closes an export, if the comment still is what was judged. One that is just what the copy
+    /// wants stays open: a host that loses its connection may lose its disk.
     pub async fn close(self, found: &Found) -> Result<Done, Error> {
-        let Some(disk) = found.disk.as_ref().filter(|disk| disk.exported != Some(false)) else {
+        let is_open = |disk: &&Disk| disk.exported != Some(false);
+        let Some(disk) = found.disk.as_ref().filter(is_open).filter(|_| !found.as_copied) else {
             return Ok(Done::Nothing);
         };
         let Some(ground) = self.ground(found)? else {
-            return Ok(Done::Nothing);
+            return Ok(Done::Later);
         };
         let slot = ground.id.slot.clone();
         let command = Command::Unexport { slot, expect: disk.comment.clone() };
@@ -58,7 +61,7 @@ impl Act<'_> {
             _ => {}
         }
         let Some(mut ground) = self.ground(found)? else {
-            return Ok(Done::Nothing);
+            return Ok(Done::Later);
         };
         match verdict.action {
             Action::Restore => self.restore(&mut ground, found, verdict).await,
@@ -86,8 +89,16 @@ impl Act<'_> {
         let Some(turn) = self.operations.turns.take(&found.id) else {
             return Ok(None);
         };
+        let view = self.operations.cluster.view();
+        let handle = found.id.handle(&self.operations.backends.bare_ids);
+        let now = view.volumes.values().find(|volume| volume.handle == handle).cloned();
+        // Whoever had the turn until now may have finished what the verdict found half done.
+        let copies = [&found.volume, &now].map(|volume| volume.as_ref().map(|pv| &pv.copy));
+        if copies[0] != copies[1] {
+            return Ok(None);
+        }
         let backend = self.operations.backend(&found.id.backend)?.clone();
-        Ground::new(&found.id, backend, turn, self.identity, found.volume.clone()).map(Some)
+        Ground::new(&found.id, backend, turn, self.identity, now).map(Some)
     }
 
     /// Puts exactly the record of the copy back; for a node that is tainted out-of-service, as
@@ -104,7 +115,13 @@ impl Act<'_> {
         let seen = found.record.as_ref().map_or(0, |record| record.generation);
         let fence = found.is_out_of_service() && copied.state == State::Attached;
         let next = if fence { copied.fence(seen, Nonce::random()) } else { copied.clone() };
-        self.put(ground, &disk.comment, &next, fence).await?;
+        if found.as_copied && !fence {
+            // Only the comment went back; whoever is connected stays so.
+            let wanted = Wanted { from: &disk.comment, to: &next, terms: None, grow_to: None };
+            self.operations.must_change(ground, wanted).await?;
+        } else {
+            self.put(ground, &disk.comment, &next, fence).await?;
+        }
         self.operations.cluster.post(Notice {
             reason: Reason::RDSRolledBack,
             about: About::Driver,
@@ -123,12 +140,12 @@ impl Act<'_> {
         next: &Record,
         with_copy: bool,
     ) -> Result<Disk, Error> {
-        let nodes = self.nodes(ground, next);
+        let nodes = ground.names(&next.nodes, &self.operations.cluster.view());
         let terms = ground.terms(next, &nodes)?;
         let wanted = Wanted { from, to: next, terms: Some(&terms), grow_to: None };
         let disk = self.operations.must_change(ground, wanted).await?;
         if with_copy {
-            self.operations.write_copy(ground, next, nodes, Details::of(&disk)).await?;
+            self.operations.follow(ground, next, &disk).await?;
         }
         Ok(disk)
     }
@@ -167,12 +184,7 @@ impl Act<'_> {
         let (Some(disk), record) = (&found.disk, record(found)?) else {
             return Ok(Done::Nothing);
         };
-        let nodes = self.nodes(ground, record);
-        if nodes.len() != record.nodes.len() {
-            let message = format!("nodes of volume {} are not known by name", found.id);
-            return Err(Error::new(Kind::Precondition, message));
-        }
-        self.operations.write_copy(ground, record, nodes, Details::of(disk)).await?;
+        self.operations.follow(ground, record, disk).await?;
         Ok(Done::Changed("follow"))
     }
 
@@ -232,11 +244,6 @@ impl Act<'_> {
             self.operations.cluster.post(Notice { reason: Reason::RecoveryHeld, about, note });
         }
         Done::Reported("hold")
-    }
-
-    fn nodes(self, ground: &Ground, record: &Record) -> Vec<NodeName> {
-        let view = self.operations.cluster.view();
-        ground.names(&record.nodes, view.nodes.keys())
     }
 }
 

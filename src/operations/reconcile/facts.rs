@@ -7,12 +7,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::memory::Memory;
-use crate::attachment::export::{Hosts, terms};
+use crate::attachment::export::{Hosts, Place, terms};
 use crate::attachment::ledger::{ClusterTag, Copy, NodeTag, Record, Sharing, State, Unreadable};
 use crate::attachment::verdict::{
     AttachmentFacts, ClaimFacts, CopyFacts, DiskFacts, Facts, Holder, Io, Presence,
 };
 use crate::cluster::{Attachment, CopyState, Deleting, Identity, View, Volume};
+use crate::operations::ground::{nvme_port, shown};
 use crate::operations::{Backend, Backends};
 use crate::rds::Disk;
 use crate::volume::{NodeName, Slot, VolumeId};
@@ -32,6 +33,8 @@ pub(super) struct Found {
     pub record: Result<Record, Unreadable>,
     pub is_ours: bool,
     pub as_recorded: bool,
+    /// Is it exported as the copy says?
+    pub as_copied: bool,
     pub volume: Option<Arc<Volume>>,
     pub copy: Option<Copy>,
     pub copied: Option<Record>,
@@ -119,9 +122,13 @@ impl Survey<'_> {
         };
         let is_gone = |node: &&NodeName| !self.view.nodes.contains_key(*node);
         let is_late = |node: &&NodeName| self.view.nodes.get(*node).is_some_and(|n| !n.ready);
+        let is_as = |record: Option<&Record>, holders: &[NodeName]| {
+            is_exported_for(context, &id, disk.as_ref(), volume.as_deref(), record, holders)
+        };
         let listed = |entry: &Deleting| entry.backend == id.backend && entry.slot == id.slot;
         Found {
-            as_recorded: is_as_recorded(context, &id, disk.as_ref(), &record, &holders),
+            as_recorded: is_as(record.as_ref().ok(), &holders),
+            as_copied: is_as(copied.as_ref(), &copied_names),
             without_attachment: holders.iter().filter(|n| of_node(n).is_none()).cloned().collect(),
             not_ready: holders.iter().filter(is_late).cloned().collect(),
             stale: holders.iter().filter(is_gone).filter_map(of_node).collect(),
@@ -169,19 +176,23 @@ fn copy_of(volume: Option<&Volume>) -> (Option<Copy>, Option<Record>, bool) {
     }
 }
 
-fn is_as_recorded(
+fn is_exported_for(
     context: &Context<'_>,
     id: &VolumeId,
     disk: Option<&Disk>,
-    record: &Result<Record, Unreadable>,
+    volume: Option<&Volume>,
+    record: Option<&Record>,
     holders: &[NodeName],
 ) -> bool {
-    let (Some(disk), Ok(record)) = (disk, record) else {
+    let (Some(disk), Some(record)) = (disk, record) else {
         return false;
     };
-    let base = &context.backend.nqn_base;
-    terms(record, &id.slot, base, context.hosts, holders.first())
-        .is_ok_and(|terms| terms.hold(disk.exported, &disk.nqn, &disk.allow_host))
+    let place = Place {
+        slot: &id.slot,
+        nqn_base: &context.backend.nqn_base,
+        port: nvme_port(volume, context.backend),
+    };
+    terms(record, place, context.hosts, holders.first()).is_ok_and(|terms| terms.hold(shown(disk)))
 }
 
 impl Found {

@@ -1,6 +1,6 @@
 //! Since when something has been missing. All that a reconciler remembers between passes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::facts::Found;
 use crate::attachment::storm::{Limits, Storm};
 use crate::cluster::View;
-use crate::volume::{NodeName, VolumeId};
+use crate::volume::{BackendName, NodeName, VolumeId};
 
 /// Since when.
 #[derive(Debug, Default)]
@@ -20,17 +20,27 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Takes note of what is missing now, and forgets what is back.
-    pub fn remember(&mut self, found: &[Found], view: &View, storm: Limits, now: Instant) {
+    /// Takes note of what is missing now, and forgets what is back. Of boxes that could not be read
+    /// (`blind`) nothing is forgotten: an outage must not make grace times start anew.
+    pub fn remember(
+        &mut self,
+        found: &[Found],
+        blind: &BTreeSet<BackendName>,
+        view: &View,
+        storm: Limits,
+        now: Instant,
+    ) {
         let holders = || found.iter().flat_map(|found| &found.holders);
-        let gone = holders().filter(|node| !view.nodes.contains_key(*node)).cloned();
-        keep(&mut self.nodes, gone, now);
+        let is_gone = |node: &NodeName| !view.nodes.contains_key(node);
+        let gone = holders().filter(|node| is_gone(node)).cloned();
+        keep(&mut self.nodes, gone, now, |node| !blind.is_empty() && is_gone(node));
         let detached = found.iter().flat_map(|found| {
             found.without_attachment.iter().map(|node| (found.id.clone(), node.clone()))
         });
-        keep(&mut self.attachments, detached, now);
+        keep(&mut self.attachments, detached, now, |(id, _)| blind.contains(&id.backend));
         let unclaimed = found.iter().filter(|found| found.is_unclaimed());
-        keep(&mut self.claims, unclaimed.map(|found| found.id.clone()), now);
+        let unclaimed = unclaimed.map(|found| found.id.clone());
+        keep(&mut self.claims, unclaimed, now, |id| blind.contains(&id.backend));
         let mut holding: Vec<&NodeName> =
             found.iter().filter(|found| found.is_attached()).flat_map(|f| &f.holders).collect();
         holding.sort();
@@ -62,8 +72,14 @@ fn since(at: Option<&Instant>, now: Instant) -> Duration {
     at.map(|at| now.duration_since(*at)).unwrap_or_default()
 }
 
-fn keep<K: Ord>(times: &mut BTreeMap<K, Instant>, missing: impl Iterator<Item = K>, now: Instant) {
+fn keep<K: Ord + Clone>(
+    times: &mut BTreeMap<K, Instant>,
+    missing: impl Iterator<Item = K>,
+    now: Instant,
+    is_unknown: impl Fn(&K) -> bool,
+) {
     let before = std::mem::take(times);
+    times.extend(before.iter().filter(|(key, _)| is_unknown(key)).map(|(k, at)| (k.clone(), *at)));
     times.extend(missing.map(|key| {
         let since = before.get(&key).copied().unwrap_or(now);
         (key, since)
@@ -79,9 +95,17 @@ mod test {
         let start = Instant::now();
         let later = start + Duration::from_secs(5);
         let mut times = BTreeMap::new();
-        keep(&mut times, ["a", "b"].into_iter(), start);
-        keep(&mut times, ["b", "c"].into_iter(), later);
+        keep(&mut times, ["a", "b"].into_iter(), start, |_| false);
+        keep(&mut times, ["b", "c"].into_iter(), later, |_| false);
         assert_eq!(times, BTreeMap::from([("b", start), ("c", later)]));
+    }
+
+    #[test]
+    fn what_cannot_be_seen_keeps_its_time() {
+        let start = Instant::now();
+        let mut times = BTreeMap::from([("a", start), ("b", start)]);
+        keep(&mut times, [].into_iter(), start + Duration::from_secs(5), |key| *key == "a");
+        assert_eq!(times, BTreeMap::from([("a", start)]));
     }
 
     #[test]
@@ -89,7 +113,7 @@ mod test {
         let start = Instant::now();
         let later = start + Duration::from_secs(5);
         let mut times = BTreeMap::from([("a", start)]);
-        keep(&mut times, ["a", "a"].into_iter(), later);
+        keep(&mut times, ["a", "a"].into_iter(), later, |_| false);
         assert_eq!(times, BTreeMap::from([("a", start)]));
     }
 }
