@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use super::sidecars::Sidecars;
 use super::world::{Answer, Patience, Provisioned, Trouble, World};
-use crate::app::{App, Parts, over_ssh};
+use crate::app::{App, Faults, Parts, over_ssh};
 use crate::cluster::client::{Access, client};
 use crate::config::Config;
 use crate::config::source::Sources;
@@ -47,6 +47,8 @@ pub struct Plan {
     pub host_key: HostKey,
     /// The seed of both doubles.
     pub seed: u64,
+    /// Panics on demand.
+    pub faults: Faults,
 }
 
 impl Default for Plan {
@@ -58,6 +60,7 @@ impl Default for Plan {
             config: String::new(),
             host_key: HostKey::Rsa,
             seed: 1,
+            faults: Faults::default(),
         }
     }
 }
@@ -136,7 +139,8 @@ impl Simulated {
         cluster(&api, &config)?;
         let socket = scratch.join("csi.sock");
         let (changes, config_rx) = watch::channel(config.clone());
-        let (app, http) = controller(&config, config_rx, &listening, &socket, log).await?;
+        let (app, http) =
+            controller(&config, config_rx, &listening, &socket, log, plan.faults.clone()).await?;
         let sidecars = Sidecars::connect(&socket, api.clone()).await?;
         let driver = config.driver.name.clone();
         let attacher = Attacher::start(&api, &driver, Arc::new(sidecars.clone()))
@@ -220,6 +224,7 @@ async fn controller(
     listening: &Listening,
     socket: &Path,
     log: Logger,
+    faults: Faults,
 ) -> Result<(App, SocketAddr), Trouble> {
     let http = TcpListener::bind(LOOPBACK).await?;
     let address = http.local_addr()?;
@@ -234,7 +239,7 @@ async fn controller(
         rejected: watch::channel(None).1,
         metrics: Metrics::new(prometheus::Registry::new())?,
         log,
-        faults: crate::actors::supervision::Faults::default(),
+        faults,
     };
     Ok((App::start(parts).await?, address))
 }
