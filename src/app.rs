@@ -14,35 +14,40 @@ mod health;
 mod live;
 mod observe;
 mod pass;
+mod roll;
+mod serve;
+mod status;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use slog::{Logger, info, o, warn};
+use slog::{Logger, error, info, o, warn};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::boxes::Boxes;
 use self::health::AppHealth;
 use self::live::Live;
 use self::observe::Measures;
-use crate::actors::supervision::{Alive, Supervision, watch_over};
+use self::roll::Roll;
+use self::serve::Server;
+use crate::actors::supervision::{self, Supervision};
 use crate::actors::trigger::{Cause, TriggerHandle};
 use crate::actors::{Shutdown, node_watcher, probe, reconciler};
 use crate::cluster::Cluster;
 use crate::cluster::api::{KubeCluster, Settings};
 use crate::config::Config;
+use crate::grpc::Services;
 use crate::grpc::controller::Controller;
 use crate::grpc::identity::Identity;
 use crate::grpc::log::RequestLog;
 use crate::grpc::request::Places;
 use crate::grpc::runs::Runs;
 use crate::grpc::socket::Socket;
-use crate::grpc::{self, Services};
 use crate::metrics::Metrics;
 use crate::operations::reconcile::Reconciler;
 use crate::operations::{Backends, Operations};
@@ -64,178 +69,151 @@ pub struct Parts {
     pub http: TcpListener,
     /// Where CSI is served.
     pub socket: Socket,
-    /// The reason why the newest configuration was refused.
+    /// Why the newest configuration was refused; `None` while the one that runs is the newest.
     pub rejected: watch::Receiver<Option<String>>,
     /// All measurements.
     pub metrics: Metrics,
     /// The root logger.
     pub log: Logger,
     /// Panics on demand, in tests; none otherwise.
-    pub faults: crate::actors::supervision::Faults,
+    pub faults: Faults,
 }
 
-/// Why the app did not start.
+/// The fault points of each actor.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    /// Of the probe.
+    pub probe: supervision::Faults,
+    /// Of the node watcher.
+    pub node_watcher: supervision::Faults,
+    /// Of the reconciler.
+    pub reconciler: supervision::Faults,
+    /// Of the connections, all of them.
+    pub rds_connection: supervision::Faults,
+}
+
+/// Why the app did not start, or cannot go on.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StartError(pub String);
+pub enum Error {
+    /// The configuration is to blame: starting again without changing it cannot help.
+    #[error("configuration refused: {0}")]
+    Configuration(String),
+    /// Anything else. A new process may do better.
+    #[error("{0}")]
+    Failed(String),
+}
 
 /// The running controller.
 pub struct App {
     log: Logger,
+    config: watch::Receiver<Arc<Config>>,
     stopping: Arc<AtomicBool>,
-    grpc_stop: CancellationToken,
-    grpc: JoinHandle<()>,
-    watches_stop: CancellationToken,
-    watches: tokio_util::task::TaskTracker,
-    http_stop: CancellationToken,
-    http: JoinHandle<()>,
+    csi: Server,
     /// In the order in which they stop.
     actors: Vec<(&'static str, actix::Recipient<Shutdown>)>,
-    alive: Vec<(&'static str, Alive)>,
-    failed: tokio::sync::mpsc::Receiver<String>,
+    watches: Watches,
+    http: Server,
+    roll: Roll,
+    failed: mpsc::Receiver<Error>,
     trigger: TriggerHandle,
-    config: watch::Receiver<Arc<Config>>,
+}
+
+/// Everything that follows Kubernetes or tells it something.
+struct Watches {
+    stop: CancellationToken,
+    tasks: TaskTracker,
 }
 
 /// Time that every step of the stop has at most, of what is left of the whole.
 const STEP_MAX: Duration = Duration::from_secs(10);
+/// What must be clear before anything acts on a volume: see [`startup_trigger`].
+const CHECK_OF_IDS: &str = "bare_ids, not compared with the PersistentVolumes yet";
+
+/// What every part is made with.
+struct Common {
+    log: Logger,
+    config: Arc<Config>,
+    live: Live,
+    measures: Arc<Measures>,
+    faults: Faults,
+    trigger: TriggerHandle,
+    cluster: Arc<KubeCluster>,
+}
 
 impl App {
     /// Starts everything. Must run within an actix System.
-    pub async fn start(parts: Parts) -> Result<Self, StartError> {
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] where a box could never be connected to as it is configured.
+    pub async fn start(parts: Parts) -> Result<Self, Error> {
         let log = parts.log.new(o!("component" => "app"));
-        let config = parts.config.borrow().clone();
-        let (failed_tx, failed) = tokio::sync::mpsc::channel(4);
-        let measures = Arc::new(Measures::new(parts.metrics.clone()));
-        let live = Live::follow(parts.config.clone());
-        let trigger = TriggerHandle::new();
-        let stopping = Arc::new(AtomicBool::new(false));
-        let supervise = || Supervision {
-            log: parts.log.clone(),
-            metrics: measures.clone(),
-            faults: parts.faults.clone(),
-        };
-        let cluster = cluster(&parts, &config, &measures);
+        let common = Common::new(&parts);
+        let cluster = &common.cluster;
+        cluster.hold(CHECK_OF_IDS);
+        let (stopping, roll) = (Arc::new(AtomicBool::new(false)), Roll::default());
+        let (tell_failed, failed) = mpsc::channel(4);
         let begin = CancellationToken::new();
-        let boxes = Boxes::start(&config, &parts, &live, &measures, supervise, begin.clone())?;
-        let operations = Operations {
-            backends: Backends {
-                by_name: boxes.backends.clone(),
-                bare_ids: config.bare_ids.clone(),
-                default: config.default_backend.clone(),
-            },
-            cluster: cluster.clone(),
-            turns: Turns::default(),
-            limits: live.limits(),
-            observer: measures.clone(),
-            ask_for_pass: {
-                let trigger = trigger.clone();
-                Arc::new(move || trigger.fire(Cause::Operator))
-            },
-            log: parts.log.new(o!("component" => "operations")),
-        };
+        let boxes = Boxes::start(&common, &parts.connector, &begin)?;
+        let operations = common.operations(&boxes);
 
         // Serve first: whoever looks sees at once that we live, and what is missing.
         let probe = probe::start(probe::Parts {
-            supervision: supervise(),
+            supervision: common.supervision(&common.faults.probe),
             links: boxes.links.clone(),
-            conditions: conditions(&cluster, &stopping),
-            metrics: measures.clone(),
+            conditions: conditions(cluster, &stopping),
+            metrics: common.measures.clone(),
         });
-        let reconcile = pass::Pass::new(Reconciler::new(operations.clone()));
-        let last_report = reconcile.reports();
+        let pass = pass::Pass::new(Reconciler::new(operations.clone()));
+        let report = pass.reports();
         let reconciler = reconciler::start(reconciler::Parts {
-            supervision: supervise(),
-            work: Arc::new(reconcile),
-            trigger: trigger.clone(),
-            settings: live.reconcile(),
+            supervision: common.supervision(&common.faults.reconciler),
+            work: Arc::new(pass),
+            trigger: common.trigger.clone(),
+            settings: common.live.reconcile(),
             links: boxes.watches(),
-            metrics: measures.clone(),
+            metrics: common.measures.clone(),
         });
+        let runs = common.runs();
         let health = Arc::new(AppHealth {
-            probe: probe.probe.clone(),
+            started: Instant::now(),
+            roll: roll.clone(),
+            probe: probe.probe,
             cluster: cluster.clone(),
             links: boxes.links.clone(),
-            last: reconciler.last.clone(),
-            report: last_report,
+            last: reconciler.last,
+            report,
+            runs: runs.clone(),
+            rejected: parts.rejected.clone(),
         });
-        let http_stop = CancellationToken::new();
-        let http = {
-            let (metrics, log, stop) = (parts.metrics, parts.log.clone(), http_stop.clone());
-            let address = parts.http.local_addr().map_err(|e| StartError(e.to_string()))?;
-            info!(log, "serving metrics and health"; "address" => %address);
-            let health: Arc<dyn crate::http::Health> = health.clone();
-            tokio::spawn(async move {
-                crate::http::serve(parts.http, metrics, health, &log, stop).await
-            })
-        };
-        let grpc_stop = CancellationToken::new();
-        let services = Services {
-            identity: Identity::new(
-                config.driver.name.clone(),
-                health.clone(),
-                parts.log.new(o!("component" => "grpc")),
-            ),
-            controller: Some(Controller::new(
-                Arc::new(operations.clone()),
-                Places::from(&operations.backends),
-                Runs::new(
-                    config.grpc.concurrency_max,
-                    config.grpc.deadline,
-                    parts.log.new(o!("component" => "grpc")),
-                ),
-            )),
-            log: RequestLog::new(parts.log.new(o!("component" => "grpc")), measures.clone()),
-        };
-        info!(log, "serving csi"; "socket" => %parts.socket.path().display());
-        let drain = config.shutdown.deadline / 2;
-        let grpc = serve(parts.socket, services, grpc_stop.clone(), drain, &log, failed_tx.clone());
+        let services = common.services(&operations, runs, health.clone());
+        let http = Server::http(parts.http, parts.metrics, health, &log);
+        let drain = common.config.shutdown.deadline / 2;
+        let csi = Server::csi(parts.socket, services, drain, &log, tell_failed.clone());
 
         // None of these waits for another.
         info!(log, "starting caches");
-        let watches_stop = CancellationToken::new();
-        let watches = cluster.start(&watches_stop);
+        let stop = CancellationToken::new();
+        let watches = Watches { tasks: cluster.start(&stop), stop };
         info!(log, "starting node watcher");
-        let changes = cluster.clone();
-        let node_watcher = node_watcher::start(node_watcher::Parts {
-            supervision: supervise(),
-            changes: Arc::new(move || changes.node_changes()),
-            trigger: trigger.clone(),
-            metrics: measures.clone(),
-        });
+        let node_watcher = node_watcher::start(common.node_watcher());
         info!(log, "starting reconciler");
-        startup_trigger(&cluster, &trigger, &operations, failed_tx, &log);
-        info!(log, "starting connections"; "boxes" => boxes.backends.len());
+        startup_trigger(cluster, &common.trigger, operations.backends, tell_failed, &log);
+        info!(log, "starting connections"; "boxes" => boxes.links.len());
         begin.cancel();
-        announce::links(&boxes.links, &cluster, &watches_stop, &watches);
+        announce::links(&boxes.links, cluster, &watches.stop, &watches.tasks);
         tokio::spawn(announce::rejections(parts.rejected, cluster.clone()));
 
         let mut actors =
             vec![("node watcher", node_watcher.shutdown), ("reconciler", reconciler.shutdown)];
-        let mut alive = vec![
-            ("probe", probe.alive),
-            ("node_watcher", node_watcher.alive),
-            ("reconciler", reconciler.alive),
-        ];
-        for (_, shutdown, is_alive) in boxes.actors {
+        roll.add("probe", probe.alive);
+        roll.add("node_watcher", node_watcher.alive);
+        roll.add("reconciler", reconciler.alive);
+        for (shutdown, alive) in boxes.actors {
             actors.push(("connection", shutdown));
-            alive.push(("rds_connection", is_alive));
+            roll.add("rds_connection", alive);
         }
-        Ok(Self {
-            log,
-            stopping,
-            grpc_stop,
-            grpc,
-            watches_stop,
-            watches,
-            http_stop,
-            http,
-            actors,
-            alive,
-            failed,
-            trigger,
-            config: parts.config,
-        })
+        let (config, trigger) = (parts.config, common.trigger);
+        Ok(Self { log, config, stopping, csi, actors, watches, http, roll, failed, trigger })
     }
 
     /// Asks for a pass.
@@ -244,10 +222,9 @@ impl App {
     }
 
     /// Resolves when something ended that nothing brings back; the process must end then.
-    pub async fn failed(&mut self) -> String {
-        let alive = std::mem::take(&mut self.alive);
+    pub async fn failed(&mut self) -> Error {
         tokio::select! {
-            dead = watch_over(alive) => format!("actor {dead} is dead"),
+            dead = self.roll.death() => Error::Failed(format!("actor {dead} is dead")),
             Some(why) = self.failed.recv() => why,
         }
     }
@@ -259,8 +236,7 @@ impl App {
         info!(self.log, "stopping"; "deadline" => ?whole);
         self.stopping.store(true, Ordering::Relaxed);
         info!(self.log, "stopping grpc");
-        self.grpc_stop.cancel();
-        step(&self.log, "grpc", end, self.grpc).await;
+        step(&self.log, "grpc", end, self.csi.end()).await;
         for (name, actor) in self.actors {
             info!(self.log, "stopping actor"; "actor" => name);
             let left = end.saturating_duration_since(Instant::now());
@@ -268,10 +244,9 @@ impl App {
             step(&self.log, name, end, actor.send(Shutdown { within })).await;
         }
         info!(self.log, "stopping watches");
-        self.watches_stop.cancel();
-        step(&self.log, "watches", end, self.watches.wait()).await;
-        self.http_stop.cancel();
-        step(&self.log, "http", end, self.http).await;
+        self.watches.stop.cancel();
+        step(&self.log, "watches", end, self.watches.tasks.wait()).await;
+        step(&self.log, "http", end, self.http.end()).await;
         info!(self.log, "stopped");
     }
 }
@@ -283,20 +258,78 @@ async fn step<T>(log: &Logger, what: &str, end: Instant, ends: impl Future<Outpu
     }
 }
 
-fn cluster(parts: &Parts, config: &Config, measures: &Arc<Measures>) -> Arc<KubeCluster> {
-    let settings = Settings {
-        driver: config.driver.name.clone(),
-        release: config.driver.release.clone(),
-        namespace: config.driver.namespace.clone(),
-        cluster_id: config.cluster.id.clone(),
-        secret: config.cluster.secret_name.clone(),
-        deadline: config.cluster.request_deadline,
-        pod: parts.pod.clone(),
-        events: live::event_bounds(&config.events),
-    };
-    let posted = measures.clone();
-    let told = Arc::new(move |reason: crate::cluster::Reason| posted.event(reason));
-    KubeCluster::new(parts.kube.clone(), settings, told, &parts.log)
+impl Common {
+    fn new(parts: &Parts) -> Self {
+        let config = parts.config.borrow().clone();
+        let live = Live::follow(parts.config.clone());
+        let measures = Arc::new(Measures::new(parts.metrics.clone()));
+        let settings = Settings {
+            driver: config.driver.name.clone(),
+            release: config.driver.release.clone(),
+            namespace: config.driver.namespace.clone(),
+            cluster_id: config.cluster.id.clone(),
+            secret: config.cluster.secret_name.clone(),
+            deadline: config.cluster.request_deadline,
+            pod: parts.pod.clone(),
+            events: live.events(),
+        };
+        let posted = measures.clone();
+        let told = Arc::new(move |reason| posted.event(reason));
+        let cluster = KubeCluster::new(parts.kube.clone(), settings, told, &parts.log);
+        let (log, faults) = (parts.log.clone(), parts.faults.clone());
+        Self { log, config, live, measures, faults, trigger: TriggerHandle::new(), cluster }
+    }
+
+    fn supervision(&self, faults: &supervision::Faults) -> Supervision {
+        let (log, metrics) = (self.log.clone(), self.measures.clone());
+        Supervision { log, metrics, faults: faults.clone() }
+    }
+
+    fn operations(&self, boxes: &Boxes) -> Operations {
+        let trigger = self.trigger.clone();
+        Operations {
+            backends: Backends {
+                by_name: boxes.backends.clone(),
+                bare_ids: self.config.bare_ids.clone(),
+                default: self.config.default_backend.clone(),
+            },
+            cluster: self.cluster.clone(),
+            turns: Turns::default(),
+            limits: self.live.limits(),
+            observer: self.measures.clone(),
+            ask_for_pass: Arc::new(move || trigger.fire(Cause::Operator)),
+            log: self.log.new(o!("component" => "operations")),
+        }
+    }
+
+    fn grpc_log(&self) -> Logger {
+        self.log.new(o!("component" => "grpc"))
+    }
+
+    fn runs(&self) -> Runs {
+        let grpc = &self.config.grpc;
+        Runs::new(grpc.concurrency_max, grpc.deadline, self.grpc_log())
+    }
+
+    fn services(&self, operations: &Operations, runs: Runs, health: Arc<AppHealth>) -> Services {
+        let places = Places::from(&operations.backends);
+        let driver = self.config.driver.name.clone();
+        Services {
+            identity: Identity::new(driver, health, self.grpc_log()),
+            controller: Some(Controller::new(Arc::new(operations.clone()), places, runs)),
+            log: RequestLog::new(self.grpc_log(), self.measures.clone()),
+        }
+    }
+
+    fn node_watcher(&self) -> node_watcher::Parts {
+        let changes = self.cluster.clone();
+        node_watcher::Parts {
+            supervision: self.supervision(&self.faults.node_watcher),
+            changes: Arc::new(move || changes.node_changes()),
+            trigger: self.trigger.clone(),
+            metrics: self.measures.clone(),
+        }
+    }
 }
 
 /// What Probe needs beside the boxes.
@@ -314,47 +347,28 @@ fn conditions(cluster: &Arc<KubeCluster>, stopping: &Arc<AtomicBool>) -> Vec<pro
     ]
 }
 
-fn serve(
-    socket: Socket,
-    services: Services,
-    stop: CancellationToken,
-    drain: Duration,
-    log: &Logger,
-    failed: tokio::sync::mpsc::Sender<String>,
-) -> JoinHandle<()> {
-    let log = log.clone();
-    tokio::spawn(async move {
-        match grpc::serve(socket, services, stop.clone(), drain).await {
-            Ok(drained) => info!(log, "grpc ended"; "drained" => ?drained),
-            Err(error) => warn!(log, "grpc failed"; "error" => %crate::logging::Chain(&error)),
-        }
-        if !stop.is_cancelled() {
-            // Nobody waits for it any more when this fails: the process is ending.
-            let _ = failed.send("the gRPC server has ended".into()).await;
-        }
-    })
-}
-
-/// Once the caches have synced: refuse a changed `bare_ids`, else run the first pass.
+/// Once the caches have synced: refuse a changed `bare_ids`, else run the first pass. Until then
+/// the cluster counts as unsynced, so that no request and no pass acts on the wrong box.
 fn startup_trigger(
     cluster: &Arc<KubeCluster>,
     trigger: &TriggerHandle,
-    operations: &Operations,
-    failed: tokio::sync::mpsc::Sender<String>,
+    backends: Backends,
+    failed: mpsc::Sender<Error>,
     log: &Logger,
 ) {
-    let (cluster, trigger, operations, log) =
-        (cluster.clone(), trigger.clone(), operations.clone(), log.clone());
+    let (cluster, trigger, log) = (cluster.clone(), trigger.clone(), log.clone());
     // Losing this task means that the process ends; it waits for nothing else.
     tokio::spawn(async move {
         cluster.synced().await;
-        match boxes::moved_volume(&cluster.view(), &operations.backends) {
+        match boxes::moved_volume(&cluster.view(), &backends) {
             Some(why) => {
-                warn!(log, "configuration refused"; "error" => &why);
-                let _ = failed.send(why).await;
+                error!(log, "configuration refused"; "error" => &why);
+                // Nobody waits for it any more when this fails: the process is ending.
+                let _ = failed.send(Error::Configuration(why)).await;
             }
             None => {
                 info!(log, "caches have synced");
+                cluster.release();
                 trigger.fire(Cause::Startup);
             }
         }

@@ -178,7 +178,7 @@ pub enum ClusterError {
 /// The cluster.
 #[async_trait]
 pub trait Cluster: Send + Sync {
-    /// Which caches have not synced since the start. Empty: [`Cluster::view`] can be trusted.
+    /// Which caches have not synced since the start, and what else is missing. Empty: [`Cluster::view`] can be trusted.
     fn unsynced(&self) -> Vec<&'static str>;
 
     /// Which watches are failing now, and for how long: the view is that old.

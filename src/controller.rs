@@ -1,15 +1,19 @@
 //! `rds-csi controller`: the process around the [`App`].
+//!
+//! What can only fail for a reason that waiting does not mend (an address in use, a kubeconfig that
+//! is not there) fails before anything starts, and names the key. Everything else is waited for.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use slog::{Logger, crit, info, o};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{App, Parts, StartError, over_ssh};
+use crate::app::{App, Error, Faults, Parts, over_ssh};
 use crate::cli;
 use crate::cluster::client::{self, Access};
 use crate::cluster::events::Pod;
@@ -17,34 +21,41 @@ use crate::config::Config;
 use crate::config::source::Sources;
 use crate::config::watch::{Outcome, follow};
 use crate::grpc::socket::Socket;
-use crate::logging::{LevelSwitch, Logging};
+use crate::logging::{Chain, LevelSwitch, Logging};
 use crate::metrics::Metrics;
+
+/// Threads for everything that waits for the network.
+const WORKERS: usize = 2;
 
 /// Runs until it is told to stop, or something ends that nothing brings back.
 pub fn run(sources: Sources, config: Config) -> ExitCode {
     let logging = Logging::start(&config.log);
     let log = logging.log.new(o!("version" => env!("CARGO_PKG_VERSION")));
     let outcome = system(&log).and_then(|system| {
-        system.block_on(serve(sources, config, log.clone(), logging.level.clone()))
+        let outcome = system.block_on(serve(sources, config, &log, logging.level.clone()));
+        // Dropped, it would wait for a name lookup that hangs, long after our own deadline.
+        std::mem::forget(system);
+        outcome
     });
-    let code = match outcome {
-        Ok(()) => cli::SUCCESS,
-        Err(error) => {
-            crit!(log, "the controller ends"; "error" => %error);
-            cli::FAILURE
-        }
-    };
-    ExitCode::from(code)
+    let Err(error) = outcome else { return ExitCode::from(cli::SUCCESS) };
+    crit!(log, "the controller ends"; "error" => %error);
+    ExitCode::from(match error {
+        Error::Configuration(_) => cli::USAGE,
+        Error::Failed(_) => cli::FAILURE,
+    })
 }
 
 /// Actors on this thread, everything that waits for the network on workers.
-pub fn system(log: &Logger) -> Result<actix::SystemRunner, StartError> {
+///
+/// # Errors
+/// When the system gives no threads.
+pub fn system(log: &Logger) -> Result<actix::SystemRunner, Error> {
+    info!(log, "starting"; "workers" => WORKERS);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(WORKERS)
         .enable_all()
         .build()
-        .map_err(|error| StartError(format!("no runtime: {error}")))?;
-    info!(log, "starting");
+        .map_err(|error| failed("no runtime", error))?;
     // actix asks for the runtime through a closure that it may call once.
     let once = std::cell::RefCell::new(Some(runtime));
     Ok(actix::System::with_tokio_rt(move || {
@@ -56,36 +67,29 @@ pub fn system(log: &Logger) -> Result<actix::SystemRunner, StartError> {
 async fn serve(
     sources: Sources,
     config: Config,
-    log: Logger,
+    log: &Logger,
     level: LevelSwitch,
-) -> Result<(), StartError> {
-    let failed = |what: &str| {
-        let what = what.to_owned();
-        move |error: &dyn std::fmt::Display| StartError(format!("{what}: {error}"))
-    };
-    // What can only fail for a reason that waiting does not mend fails first.
+) -> Result<(), Error> {
+    let (mut interrupt, mut terminate) =
+        (handled(SignalKind::interrupt())?, handled(SignalKind::terminate())?);
     let listen = config.http.listen;
     let http = TcpListener::bind(listen)
         .await
-        .map_err(|error| failed(&format!("http.listen = \"{listen}\""))(&error))?;
+        .map_err(|error| failed(&format!("http.listen = \"{listen}\""), error))?;
     let socket = Socket::bind(&config.driver.endpoint, config.driver.endpoint_group)
-        .map_err(|error| failed("driver.endpoint")(&crate::logging::Chain(&error)))?;
-    let access = match &config.cluster.kubeconfig {
-        Some(path) => Access::Kubeconfig(path.clone()),
-        None => Access::InCluster,
-    };
+        .map_err(|error| failed("driver.endpoint", Chain(&error)))?;
+    let access = config.cluster.kubeconfig.clone().map_or(Access::InCluster, Access::Kubeconfig);
     let kube = client::client(&access, config.cluster.request_deadline)
         .await
-        .map_err(|error| failed("cluster.kubeconfig")(&error))?;
+        .map_err(|error| failed("cluster.kubeconfig", error))?;
     let metrics =
-        Metrics::new(prometheus::Registry::new()).map_err(|error| failed("metrics")(&error))?;
+        Metrics::new(prometheus::Registry::new()).map_err(|error| failed("metrics", error))?;
     let stop = CancellationToken::new();
-    let (rejected_tx, rejected) = watch::channel(None);
-    let told = tell(metrics.clone(), level, rejected_tx);
-    let (config, following) = follow(sources, Arc::new(config), &log, told, stop.clone());
+    let (tell_rejected, rejected) = watch::channel(None);
+    let told = tell(metrics.clone(), level, tell_rejected);
+    let (config, following) = follow(sources, Arc::new(config), log, told, stop.clone());
     tokio::spawn(following);
-    let (mut interrupt, mut terminate) = signals()?;
-    let parts = Parts {
+    let mut app = App::start(Parts {
         config,
         kube,
         pod: pod(),
@@ -95,23 +99,25 @@ async fn serve(
         rejected,
         metrics,
         log: log.clone(),
-        faults: crate::actors::supervision::Faults::default(),
-    };
-    let mut app = App::start(parts).await?;
-    let failure = tokio::select! {
-        why = app.failed() => Some(why),
-        _ = interrupt.recv() => None,
-        _ = terminate.recv() => None,
+        faults: Faults::default(),
+    })
+    .await?;
+    let outcome = tokio::select! {
+        why = app.failed() => Err(why),
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
     };
     stop.cancel();
     app.shutdown().await;
-    failure.map_or(Ok(()), |why| Err(StartError(why)))
+    outcome
 }
 
-fn signals() -> Result<(tokio::signal::unix::Signal, tokio::signal::unix::Signal), StartError> {
-    let failed = |error: std::io::Error| StartError(format!("cannot wait for signals: {error}"));
-    let interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    Ok((interrupt, signal(SignalKind::terminate()).map_err(failed)?))
+fn failed(what: &str, error: impl Display) -> Error {
+    Error::Failed(format!("{what}: {error}"))
+}
+
+fn handled(kind: SignalKind) -> Result<Signal, Error> {
+    signal(kind).map_err(|error| failed("cannot wait for signals", error))
 }
 
 /// What becomes of a changed configuration file, beside the log line.
@@ -125,6 +131,7 @@ fn tell(
         Outcome::Accepted { config, .. } => {
             metrics.config.applied();
             level.set(config.log.level.into());
+            rejected.send_replace(None);
         }
         Outcome::Refused { reason } => {
             metrics.config.refused();
@@ -135,6 +142,6 @@ fn tell(
 
 /// Our own pod, as the chart tells us.
 fn pod() -> Option<Pod> {
-    let name = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty())?;
-    Some(Pod { name, uid: std::env::var("POD_UID").ok().filter(|uid| !uid.is_empty()) })
+    let given = |variable| std::env::var(variable).ok().filter(|value| !value.is_empty());
+    Some(Pod { name: given("POD_NAME")?, uid: given("POD_UID") })
 }

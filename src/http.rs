@@ -61,7 +61,7 @@ pub trait Health: Send + Sync + 'static {
     /// Whether the driver can serve.
     async fn readyz(&self) -> Readiness;
     /// Everything that is known, for a person.
-    fn statusz(&self) -> Value;
+    async fn statusz(&self) -> Value;
 }
 
 /// Serves until `shutdown` is cancelled and the last connection has ended, which takes at most
@@ -172,7 +172,7 @@ impl Answers {
                 let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
                 json(status, &readiness)
             }
-            "/statusz" => json(StatusCode::OK, &self.health.statusz()),
+            "/statusz" => json(StatusCode::OK, &self.health.statusz().await),
             _ => answer(
                 StatusCode::NOT_FOUND,
                 TEXT,

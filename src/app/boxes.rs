@@ -8,14 +8,11 @@ use slog::{Logger, o};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::live::Live;
-use super::observe::Measures;
-use super::{Parts, StartError};
+use super::{Common, Error};
 use crate::actors::probe::LinkSource;
 use crate::actors::supervision::{Alive, Supervision};
 use crate::actors::{Shutdown, rds_connection};
 use crate::cluster::View;
-use crate::config::Config;
 use crate::config::backend::{self, BackendConfig};
 use crate::operations::{Backend, Backends};
 use crate::rds::Link;
@@ -51,30 +48,30 @@ pub struct Boxes {
     /// The state of each connection.
     pub links: Vec<LinkSource>,
     /// How each is stopped and watched.
-    pub actors: Vec<(BackendName, actix::Recipient<Shutdown>, Alive)>,
+    pub actors: Vec<(actix::Recipient<Shutdown>, Alive)>,
 }
 
 impl Boxes {
     /// Starts an actor for every box. They connect once `begin` is cancelled.
     pub fn start(
-        config: &Config,
-        parts: &Parts,
-        live: &Live,
-        measures: &Arc<Measures>,
-        supervise: impl Fn() -> Supervision,
-        begin: CancellationToken,
-    ) -> Result<Self, StartError> {
+        common: &Common,
+        connector: &Connector,
+        begin: &CancellationToken,
+    ) -> Result<Self, Error> {
         let mut boxes = Self { backends: BTreeMap::new(), links: Vec::new(), actors: Vec::new() };
-        for (name, backend) in &config.backends {
-            let log = parts.log.new(o!("backend" => name.to_string()));
-            let connect = (parts.connector)(backend, &log)
-                .map_err(|why| StartError(format!("backends.{name}.{why}")))?;
+        for (name, backend) in &common.config.backends {
+            let log = common.log.new(o!("backend" => name.to_string()));
+            let connect = connector(backend, &log)
+                .map_err(|why| Error::Configuration(format!("backends.{name}.{why}")))?;
             let handles = rds_connection::start(rds_connection::Parts {
-                supervision: Supervision { log, ..supervise() },
+                supervision: Supervision {
+                    log,
+                    ..common.supervision(&common.faults.rds_connection)
+                },
                 connect: Arc::new(OnceBegun { connect, begin: begin.clone() }),
                 language: rds_connection::sessions::Language::default(),
-                settings: live.connection(name),
-                metrics: measures.clone(),
+                settings: common.live.connection(name),
+                metrics: common.measures.clone(),
             });
             let fallback = handles.link.clone();
             boxes.links.push(LinkSource {
@@ -83,7 +80,7 @@ impl Boxes {
                 supervisor: Some(handles.link.clone()),
                 fallback: Arc::new(move || fallback.borrow().is_up()),
             });
-            boxes.actors.push((name.clone(), handles.shutdown, handles.alive));
+            boxes.actors.push((handles.shutdown, handles.alive));
             boxes.backends.insert(
                 name.clone(),
                 Backend {

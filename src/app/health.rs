@@ -5,20 +5,28 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use super::roll::Roll;
+use super::status;
 use crate::actors::probe::{LinkSource, ProbeHandle};
-use crate::actors::reconciler::LastPass;
+use crate::actors::reconciler::{LastPass, Outcome};
 use crate::cluster::Cluster;
 use crate::grpc::identity::{ProbeSource, Readiness as Probed};
+use crate::grpc::runs::Runs;
 use crate::http::{Health, Readiness};
 use crate::operations::reconcile::PassReport;
 use crate::rds::Link;
 
 /// Asks the actors and shows what they publish.
 pub struct AppHealth {
+    /// When the driver started.
+    pub started: Instant,
+    /// The actors that must live.
+    pub roll: Roll,
     /// Asks the probe actor.
     pub probe: ProbeHandle,
-    /// Which caches have synced.
+    /// What the watches have shown, and which of them fail.
     pub cluster: Arc<dyn Cluster>,
     /// The state of each connection.
     pub links: Vec<LinkSource>,
@@ -26,6 +34,10 @@ pub struct AppHealth {
     pub last: watch::Receiver<Option<LastPass>>,
     /// What it did.
     pub report: watch::Receiver<PassReport>,
+    /// The requests in work.
+    pub runs: Runs,
+    /// Why the file is not what is running, where it was refused.
+    pub rejected: watch::Receiver<Option<String>>,
 }
 
 #[async_trait]
@@ -41,39 +53,36 @@ impl ProbeSource for AppHealth {
 
 #[async_trait]
 impl Health for AppHealth {
-    /// A dead actor ends the process; whoever can answer this is alive.
+    /// A dead actor ends the process; where even that fails, kubelet does it.
     fn livez(&self) -> Result<(), String> {
-        Ok(())
+        self.roll.dead().map_or(Ok(()), |name| Err(format!("actor {name} is dead")))
     }
 
     async fn readyz(&self) -> Readiness {
         let probed = self.probe.readiness().await;
-        let mut fields = Map::new();
-        fields.insert("boxes".into(), self.boxes());
+        let fields = Map::from_iter([("boxes".to_owned(), self.boxes())]);
         Readiness { ready: probed.ready, reasons: probed.reasons, fields }
     }
 
-    fn statusz(&self) -> Value {
-        let view = self.cluster.view();
-        let report = self.report.borrow().clone();
-        let pass = self.last.borrow().as_ref().map(|pass| {
-            json!({
-                "outcome": pass.outcome.label(),
-                "took_ms": u64::try_from(pass.took.as_millis()).unwrap_or(u64::MAX),
-                "cause": pass.causes.label(),
-                "done": report.done,
-                "blind": report.blind,
-                "failed": report.failed,
-            })
-        });
+    async fn statusz(&self) -> Value {
+        let probed = self.probe.readiness().await;
+        let failing = self.cluster.failing().into_iter();
+        let failing = failing.map(|(name, age)| (name.to_owned(), json!(age.as_secs())));
         json!({
             "version": env!("CARGO_PKG_VERSION"),
+            "up_seconds": self.started.elapsed().as_secs(),
+            "ready": probed.ready,
+            "missing": probed.reasons,
+            "dead_actor": self.roll.dead(),
             "boxes": self.boxes(),
-            "unsynced": self.cluster.unsynced(),
-            "nodes": view.nodes.len(),
-            "volumes": view.volumes.len(),
-            "attachments": view.attachments.len(),
-            "last_pass": pass,
+            "api_server": {
+                "unsynced": self.cluster.unsynced(),
+                "watches_failing_seconds": Value::Object(failing.collect()),
+            },
+            "cluster": status::of(&self.cluster.view()),
+            "last_pass": self.last_pass(),
+            "requests_in_work": self.runs.count(),
+            "configuration_refused": *self.rejected.borrow(),
         })
     }
 }
@@ -86,6 +95,27 @@ impl AppHealth {
         });
         Value::Object(shown.collect())
     }
+
+    fn last_pass(&self) -> Value {
+        let Some(pass) = self.last.borrow().clone() else { return Value::Null };
+        let report = self.report.borrow().clone();
+        let began = pass.began.elapsed().map_or(0, |age| age.as_secs());
+        let error = match &pass.outcome {
+            Outcome::Failed(error) => Some(error.to_string()),
+            Outcome::Done(_) | Outcome::Late | Outcome::Abandoned => None,
+        };
+        json!({
+            "began_seconds_ago": began,
+            "took_ms": u64::try_from(pass.took.as_millis()).unwrap_or(u64::MAX),
+            "causes": pass.causes.to_string(),
+            "outcome": pass.outcome.label(),
+            "error": error,
+            // Of the latest pass that came to its end.
+            "done": report.done,
+            "blind": report.blind,
+            "failed": report.failed,
+        })
+    }
 }
 
 fn shown(link: Option<Link>) -> Value {
@@ -93,12 +123,12 @@ fn shown(link: Option<Link>) -> Value {
         None => Value::Null,
         Some(Link::Up { since, epoch, system }) => json!({
             "state": "up", "seconds": since.elapsed().as_secs(), "epoch": epoch,
-            "routeros": system.version,
+            "routeros": system.version, "box_up_seconds": (system.uptime + since.elapsed()).as_secs(),
         }),
         Some(Link::Down { since, next, why }) => json!({
             "state": "down", "seconds": since.elapsed().as_secs(), "why": why,
             "next_attempt_seconds":
-                next.map(|at| at.saturating_duration_since(tokio::time::Instant::now()).as_secs()),
+                next.map(|at| at.saturating_duration_since(Instant::now()).as_secs()),
         }),
     }
 }

@@ -26,6 +26,7 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 pub struct Live {
     limits: watch::Receiver<Limits>,
     reconcile: watch::Receiver<ReconcileSettings>,
+    events: watch::Receiver<Bounds>,
     connections: BTreeMap<BackendName, watch::Receiver<ConnectionSettings>>,
 }
 
@@ -35,6 +36,7 @@ impl Live {
         let now = config.borrow_and_update().clone();
         let (limits_tx, limits_rx) = watch::channel(limits(&now));
         let (reconcile_tx, reconcile) = watch::channel(reconcile_settings(&now));
+        let (events_tx, events) = watch::channel(event_bounds(&now.events));
         let (mut senders, mut connections) = (Vec::new(), BTreeMap::new());
         for (name, backend) in &now.backends {
             let (sender, receiver) = watch::channel(connection(backend));
@@ -47,6 +49,7 @@ impl Live {
                 let now = config.borrow_and_update().clone();
                 limits_tx.send_replace(limits(&now));
                 reconcile_tx.send_replace(reconcile_settings(&now));
+                events_tx.send_replace(event_bounds(&now.events));
                 for (name, sender) in &senders {
                     if let Some(backend) = now.backends.get(name) {
                         sender.send_replace(connection(backend));
@@ -54,7 +57,7 @@ impl Live {
                 }
             }
         });
-        Self { limits: limits_rx, reconcile, connections }
+        Self { limits: limits_rx, reconcile, events, connections }
     }
 
     /// For operations and passes.
@@ -65,6 +68,11 @@ impl Live {
     /// For the reconciler.
     pub fn reconcile(&self) -> watch::Receiver<ReconcileSettings> {
         self.reconcile.clone()
+    }
+
+    /// For the poster of events.
+    pub fn events(&self) -> watch::Receiver<Bounds> {
+        self.events.clone()
     }
 
     /// For the connection to a box.
@@ -112,8 +120,7 @@ fn connection(config: &BackendConfig) -> ConnectionSettings {
     }
 }
 
-/// The bounds of events.
-pub fn event_bounds(config: &EventsConfig) -> Bounds {
+fn event_bounds(config: &EventsConfig) -> Bounds {
     let every = Duration::from_secs(60) / config.per_minute.max(1);
     Bounds {
         window: config.dedup_window,

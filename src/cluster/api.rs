@@ -21,7 +21,7 @@
 //! | configmaps | get, patch | own namespace, only `<release>-deleting` |
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,6 +31,7 @@ use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1 as core;
 use serde::de::DeserializeOwned;
 use slog::{Logger, o};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -66,8 +67,8 @@ pub struct Settings {
     pub deadline: Duration,
     /// Our own pod, for Events about the driver itself.
     pub pod: Option<Pod>,
-    /// The bounds of Events.
-    pub events: Bounds,
+    /// The bounds of Events; may change.
+    pub events: watch::Receiver<Bounds>,
 }
 
 /// Kubernetes.
@@ -81,6 +82,7 @@ pub struct KubeCluster {
     identities: Identities,
     deleting: DeletingList,
     poster: Arc<Poster>,
+    held: Mutex<Option<&'static str>>,
     log: Logger,
 }
 
@@ -130,6 +132,7 @@ impl KubeCluster {
             identities,
             deleting,
             poster: Arc::new(Poster::new(settings.events, writer)),
+            held: Mutex::new(None),
             log,
         })
     }
@@ -181,6 +184,17 @@ impl KubeCluster {
         })
     }
 
+    /// Counts as unsynced, because of `what`, until [`KubeCluster::release`]: the caller has yet to
+    /// look at what the caches show, and nobody may act on it before.
+    pub fn hold(&self, what: &'static str) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
+    }
+
+    /// The caches are all that must be synced.
+    pub fn release(&self) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Returns once every cache has synced.
     pub async fn synced(&self) {
         join3(self.nodes.synced(), self.volumes.synced(), self.attachments.synced()).await;
@@ -229,7 +243,8 @@ impl Cluster for KubeCluster {
             (self.attachments.name(), self.attachments.is_synced()),
         ];
         let unsynced = states.into_iter().filter(|(_, synced)| !synced);
-        unsynced.map(|(name, _)| name).collect()
+        let held = *self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        unsynced.map(|(name, _)| name).chain(held).collect()
     }
 
     fn view(&self) -> View {

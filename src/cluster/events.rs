@@ -2,7 +2,7 @@
 //!
 //! [`Poster::post`] puts a notice into a bounded queue and never waits. One task takes it out,
 //! asks [`limit`] whether it becomes an Event, and writes core/v1 Events: a new one for the first
-//! notice of a series, a raised count for the others. Events are a courtesy: what cannot be posted
+//! notice of a series, a raised count for the others. Its bounds may change at any time. Events are a courtesy: what cannot be posted
 //! after a few tries is logged and gone, and no decision depends on them.
 
 pub mod limit;
@@ -18,7 +18,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 use slog::{Logger, debug, warn};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::Instant;
 
 pub use self::limit::Bounds;
@@ -41,7 +41,7 @@ pub struct Poster {
     dropped: AtomicU64,
     // A restarted task goes on with the same queue.
     waiting: Mutex<mpsc::Receiver<Notice>>,
-    bounds: Bounds,
+    bounds: watch::Receiver<Bounds>,
     writer: Writer,
 }
 
@@ -53,8 +53,8 @@ struct Memory {
 
 impl Poster {
     /// Nothing is posted before [`Poster::run`] runs; until then notices wait.
-    pub fn new(bounds: Bounds, writer: Writer) -> Self {
-        let (queue, waiting) = mpsc::channel(bounds.queue.max(1));
+    pub fn new(bounds: watch::Receiver<Bounds>, writer: Writer) -> Self {
+        let (queue, waiting) = mpsc::channel(bounds.borrow().queue.max(1));
         Self { queue, dropped: AtomicU64::new(0), waiting: Mutex::new(waiting), bounds, writer }
     }
 
@@ -68,7 +68,9 @@ impl Poster {
     /// Posts what was taken. Never ends; abort it.
     pub async fn run(self: Arc<Self>) {
         let mut waiting = self.waiting.lock().await;
-        let mut limiter = Limiter::new(self.bounds.clone(), Instant::now());
+        let mut bounds = self.bounds.clone();
+        let first = bounds.borrow_and_update().clone();
+        let mut limiter = Limiter::new(first, Instant::now());
         loop {
             let due = limiter.next_due();
             let window_ends = async {
@@ -85,6 +87,7 @@ impl Poster {
                     self.take(&mut limiter, notice).await;
                 }
                 () = window_ends => self.raise(&mut limiter).await,
+                new = changed(&mut bounds) => limiter.rebound(new, Instant::now()),
             }
         }
     }
@@ -138,6 +141,14 @@ impl Poster {
                 self.create(limiter, &key, count).await;
             }
         }
+    }
+}
+
+/// The next bounds; never where nobody can change them any more.
+async fn changed(bounds: &mut watch::Receiver<Bounds>) -> Bounds {
+    match bounds.changed().await {
+        Ok(()) => bounds.borrow_and_update().clone(),
+        Err(_) => std::future::pending().await,
     }
 }
 

@@ -36,7 +36,7 @@ const RECHECK: Duration = Duration::from_secs(30);
 pub enum Outcome {
     /// Nothing new: the same content as before, or another content with the same meaning.
     Unchanged,
-    /// A valid new configuration.
+    /// A valid new configuration, or, after one that was refused, the old one again.
     Accepted {
         /// The running configuration with the live changes.
         config: Arc<Config>,
@@ -57,12 +57,14 @@ pub struct Reloader {
     running: Arc<Config>,
     /// What was examined last: the text, or why there was none.
     seen: Option<Result<Option<String>, String>>,
+    /// Was it refused?
+    refused: bool,
 }
 
 impl Reloader {
     /// `sources` as they were loaded into `running`.
     pub fn new(sources: Sources, running: Arc<Config>) -> Self {
-        Self { sources, running, seen: None }
+        Self { sources, running, seen: None, refused: false }
     }
 
     /// Looks at what was read from the file.
@@ -72,9 +74,11 @@ impl Reloader {
             return Outcome::Unchanged;
         }
         self.seen = Some(read.clone());
-        match read.and_then(|text| self.merge(text.as_deref())) {
+        let merged = read.and_then(|text| self.merge(text.as_deref()));
+        let was_refused = std::mem::replace(&mut self.refused, merged.is_err());
+        match merged {
             Err(reason) => Outcome::Refused { reason },
-            Ok((_, diff)) if diff.is_empty() => Outcome::Unchanged,
+            Ok((_, diff)) if diff.is_empty() && !was_refused => Outcome::Unchanged,
             Ok((config, diff)) => {
                 self.running = Arc::new(config);
                 Outcome::Accepted { config: Arc::clone(&self.running), diff }
@@ -153,6 +157,9 @@ fn say(log: &Logger, path: &Path, outcome: &Outcome) {
     match outcome {
         Outcome::Unchanged => {}
         Outcome::Accepted { diff, .. } => {
+            if diff.is_empty() {
+                info!(log, "configuration is valid again, nothing has changed");
+            }
             for change in &diff.live {
                 info!(log, "configuration changed";
                     "key" => &change.key, "from" => %change.from, "to" => %change.to);

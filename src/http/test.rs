@@ -23,7 +23,7 @@ impl Health for Patient {
     async fn readyz(&self) -> Readiness {
         self.readiness.lock().unwrap().clone()
     }
-    fn statusz(&self) -> Value {
+    async fn statusz(&self) -> Value {
         serde_json::json!({ "backends": { "main": "up" } })
     }
 }

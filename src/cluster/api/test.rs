@@ -21,7 +21,7 @@ fn cluster() -> (Arc<KubeCluster>, Mock) {
         secret: "rds-cluster".into(),
         deadline: Duration::from_secs(10),
         pod: None,
-        events: Bounds::default(),
+        events: watch::channel(Bounds::default()).1,
     };
     let log = Logger::root(slog::Discard, o!());
     let cluster = KubeCluster::new(client, settings, Arc::new(|_| {}), &log);
@@ -242,4 +242,14 @@ async fn a_node_comes_from_the_cache_or_from_the_api_server() {
         mock.next().await.fail(404, "NotFound");
     });
     assert_eq!(found, Ok(None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_is_held_counts_as_unsynced_until_it_is_released() {
+    let (cluster, _mock) = cluster();
+    let caches = cluster.unsynced();
+    cluster.hold("a check");
+    assert_eq!(cluster.unsynced(), [&caches[..], &["a check"]].concat());
+    cluster.release();
+    assert_eq!(cluster.unsynced(), caches);
 }

@@ -16,7 +16,7 @@ use crate::cluster::{About, Reason};
 /// The bounds of what is posted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
-    /// Notices that may wait to be posted.
+    /// Notices that may wait to be posted. Fixed at the start, whatever comes later.
     pub queue: usize,
     /// Within this time there is one write per object and reason.
     pub window: Duration,
@@ -74,6 +74,14 @@ impl Bucket {
         Self { tokens: burst, burst, every: every.max(Duration::from_millis(1)), refilled: now }
     }
 
+    /// Other bounds from now on. What was spent of the old burst is spent of the new one.
+    fn rebound(&mut self, burst: u32, every: Duration, now: Instant) {
+        self.has_token(now);
+        let spent = self.burst - self.tokens;
+        *self = Self::new(burst, every, now);
+        self.tokens = burst.saturating_sub(spent);
+    }
+
     fn has_token(&mut self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.refilled);
         let due = passed.as_millis() / self.every.as_millis().max(1);
@@ -110,6 +118,16 @@ impl<T> Limiter<T> {
     pub fn new(bounds: Bounds, now: Instant) -> Self {
         let all = Bucket::new(bounds.burst, bounds.every, now);
         Self { bounds, series: HashMap::new(), reasons: BTreeMap::new(), all }
+    }
+
+    /// Other bounds from now on, for the series that are known as well. What was posted so far
+    /// counts against them.
+    pub fn rebound(&mut self, bounds: Bounds, now: Instant) {
+        self.all.rebound(bounds.burst, bounds.every, now);
+        for bucket in self.reasons.values_mut() {
+            bucket.rebound(bounds.reason_burst, bounds.reason_every, now);
+        }
+        self.bounds = bounds;
     }
 
     /// What is to be done with a notice of this series. `remember` sees what is remembered of the

@@ -10,6 +10,7 @@ struct Rig {
     poster: Arc<Poster>,
     mock: Mock,
     posted: Arc<AtomicUsize>,
+    bounds: watch::Sender<Bounds>,
 }
 
 fn rig(bounds: Bounds) -> Rig {
@@ -26,9 +27,10 @@ fn rig(bounds: Bounds) -> Rig {
         }),
         log: Logger::root(slog::Discard, slog::o!()),
     };
-    let poster = Arc::new(Poster::new(bounds, writer));
+    let (bounds, follow) = watch::channel(bounds);
+    let poster = Arc::new(Poster::new(follow, writer));
     tokio::spawn(Arc::clone(&poster).run());
-    Rig { poster, mock, posted }
+    Rig { poster, mock, posted, bounds }
 }
 
 impl Rig {
@@ -164,4 +166,34 @@ async fn posting_never_waits_and_what_finds_no_room_is_counted() {
         rig.post(Reason::RDSDisconnected, &format!("{number}"));
     }
     assert_eq!(rig.poster.dropped.load(Ordering::Relaxed), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_bounds_apply_to_the_series_that_are_known() {
+    let mut rig = rig(Bounds::default());
+    let begun = Instant::now();
+    rig.post(Reason::RDSDisconnected, "1");
+    let call = rig.mock.expect(Method::POST, EVENTS).await;
+    let event = call.body.clone();
+    call.ok(event);
+    rig.post(Reason::RDSDisconnected, "2");
+    rig.settle().await;
+    let window = Duration::from_secs(20);
+    rig.bounds.send_modify(|bounds| bounds.window = window);
+    let call = rig.mock.next().await;
+    assert_eq!(call.method, Method::PATCH);
+    assert_eq!(begun.elapsed().as_secs(), window.as_secs());
+    assert_eq!(call.body["count"], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_bounds_stay_when_nobody_can_change_them_any_more() {
+    let mut rig = rig(Bounds::default());
+    drop(rig.bounds);
+    rig.poster.post(Notice {
+        reason: Reason::RDSDisconnected,
+        about: About::Driver,
+        note: "1".into(),
+    });
+    rig.mock.expect(Method::POST, EVENTS).await.fail(403, "Forbidden");
 }

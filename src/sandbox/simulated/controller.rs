@@ -12,7 +12,6 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::doubles::{Doubles, LOOPBACK, POD};
-use crate::actors::supervision::Faults;
 use crate::app::{App, Parts, over_ssh};
 use crate::cluster::client::{Access, client};
 use crate::cluster::events::Pod;
@@ -63,7 +62,7 @@ impl Controller {
             rejected: watch::channel(None).1,
             metrics: metrics.clone(),
             log,
-            faults: Faults::default(),
+            faults: doubles.faults.clone(),
         };
         let app = App::start(parts).await?;
         let sidecars = Sidecars::connect(doubles.socket(), doubles.api.clone()).await?;

@@ -13,6 +13,7 @@ use rds_sim::routeros::{
 };
 
 use super::Plan;
+use crate::app::Faults;
 use crate::config::Config;
 use crate::config::source::Sources;
 use crate::sandbox::world::Trouble;
@@ -33,6 +34,8 @@ pub struct Doubles {
     pub api: ApiServer,
     /// What a controller between them is configured with.
     pub config: Arc<Config>,
+    /// Where a controller between them panics on demand.
+    pub faults: Faults,
     server: Server,
     listening: Listening,
     socket: PathBuf,
@@ -66,6 +69,7 @@ impl Doubles {
             rds,
             api,
             config: Arc::new(config),
+            faults: plan.faults.clone(),
             server,
             listening,
             socket: scratch.join("csi.sock"),

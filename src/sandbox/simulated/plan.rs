@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use rds_sim::routeros::{HostKey, Quirks, Version};
 
+use crate::app::Faults;
+
 /// What the world is made of.
 pub struct Plan {
     /// The box's RouterOS.
@@ -18,6 +20,8 @@ pub struct Plan {
     pub host_key: HostKey,
     /// The seed of both doubles.
     pub seed: u64,
+    /// Panics on demand.
+    pub faults: Faults,
 }
 
 impl Default for Plan {
@@ -29,6 +33,7 @@ impl Default for Plan {
             config: String::new(),
             host_key: HostKey::Rsa,
             seed: 1,
+            faults: Faults::default(),
         }
     }
 }

@@ -172,3 +172,21 @@ async fn what_is_remembered_of_a_series_is_updated_by_later_notices() {
     assert_eq!(note("first"), Some("first"));
     assert_eq!(note("second"), Some("second"));
 }
+
+#[tokio::test]
+async fn new_bounds_count_what_was_posted_under_the_old_ones() {
+    let (mut limiter, now) = limiter();
+    for name in ["a", "b", "c"] {
+        assert_eq!(judge(&mut limiter, &pv(name, Reason::VolumeFenced), now), Verdict::Post);
+    }
+    assert_eq!(judge(&mut limiter, &pv("d", Reason::VolumeFenced), now), Verdict::Dropped);
+    let wider = Bounds { reason_burst: 4, series: 10, ..bounds() };
+    limiter.rebound(wider.clone(), now);
+    assert_eq!(judge(&mut limiter, &pv("d", Reason::VolumeFenced), now), Verdict::Post);
+    assert_eq!(judge(&mut limiter, &pv("e", Reason::VolumeFenced), now), Verdict::Dropped);
+    limiter.rebound(Bounds { burst: 1, reason_burst: 1, ..wider }, now);
+    // Four were posted, which is more than the new burst: the next comes after the refill alone.
+    assert_eq!(judge(&mut limiter, &pv("e", Reason::VolumeAttached), now), Verdict::Dropped);
+    let later = now + SECOND * 2;
+    assert_eq!(judge(&mut limiter, &pv("e", Reason::VolumeAttached), later), Verdict::Post);
+}
