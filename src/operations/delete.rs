@@ -53,6 +53,7 @@ impl Operations {
             Err(error) if error.kind == Kind::NotFound => return Ok(None),
             record => record?,
         };
+        self.check_current(ground, &record)?;
         if record.state == State::Attached {
             let names = ground.names(&record.nodes, self.cluster.view().nodes.keys());
             let message = format!("volume {} is attached to {names:?}", ground.id);

@@ -13,6 +13,7 @@ impl Operations {
             wanted.capability.as_ref().is_none_or(|capability| capability.medium != Medium::Block);
         let disk = self.show(&ground).await?.ok_or_else(|| ground.no_disk())?;
         let record = ground.record(&disk)?;
+        self.check_current(&ground, &record)?;
         if record.state == State::Deleting {
             let message = format!("volume {} is being deleted", ground.id);
             return Err(Error::new(Kind::Precondition, message));

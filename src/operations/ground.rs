@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Backend, Error, Kind, Operations};
 use crate::attachment::export::{Hosts, Terms, terms};
 use crate::attachment::ledger::{COPY_ANNOTATION, ClusterTag, Copy, NodeTag, Record, Unreadable};
+use crate::attachment::standing::{Standing, standing};
 use crate::cluster::{CopyState, Identity, Volume};
 use crate::rds::Disk;
 use crate::volume::turns::Turn;
@@ -55,6 +56,18 @@ impl Operations {
         old.map(|(watch, age)| {
             format!("the watch of {watch} has been failing for {} s", age.as_secs())
         })
+    }
+
+    /// Refuses to act on a record that its copy contradicts: the box has gone back in time, or two
+    /// writers met. Whatever were written on top of it would replace the newer copy, and with it
+    /// who holds the volume and whether it may be formatted.
+    pub(super) fn check_current(&self, ground: &Ground, record: &Record) -> Result<(), Error> {
+        let standing = standing(record, ground.copied.as_ref());
+        if matches!(standing, Standing::Current | Standing::Ahead) {
+            return Ok(());
+        }
+        (self.ask_for_pass)();
+        Err(ground.contradiction(standing))
     }
 
     /// The box of this name.
@@ -195,6 +208,16 @@ impl Ground {
 
     fn attribute(&self, key: &str) -> Option<&str> {
         self.volume.as_ref()?.attributes.get(key).map(String::as_str)
+    }
+
+    /// Record and copy say different things.
+    pub fn contradiction(&self, standing: Standing) -> Error {
+        let message = format!(
+            "record and copy of volume {} contradict each other ({standing:?}); a pass puts that \
+             right",
+            self.id
+        );
+        Error::new(Kind::Unavailable, message)
     }
 
     /// The disk is not on the box.

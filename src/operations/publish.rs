@@ -208,13 +208,7 @@ impl Operations {
             Refusal::Deleting => {
                 Error::new(Kind::Precondition, format!("volume {id} is being deleted"))
             }
-            Refusal::Contradiction(standing) => {
-                let message = format!(
-                    "record and copy of volume {id} contradict each other ({standing:?}); a pass \
-                     puts that right"
-                );
-                self.contradiction(Error::new(Kind::Unavailable, message))
-            }
+            Refusal::Contradiction(standing) => self.contradiction(ground.contradiction(standing)),
         }
     }
 

@@ -43,7 +43,10 @@ impl Operations {
             return Ok(None);
         };
         match ground.record(&disk) {
-            Ok(record) => Ok(Some((record, Some(disk)))),
+            Ok(record) => {
+                self.check_current(ground, &record)?;
+                Ok(Some((record, Some(disk))))
+            }
             Err(error) if error.kind == Kind::NotFound => Ok(None),
             Err(error) => {
                 (self.ask_for_pass)();
