@@ -306,3 +306,20 @@ async fn a_volume_that_is_attached_is_not_deleted_because_the_box_forgot_it() {
     assert_eq!(deleted.map_err(|e| e.kind), Err(Kind::Unavailable));
     assert!(world.os.content_of(&format!("{PATH}/v.img")).is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_old_export_is_closed_while_the_api_server_is_away() {
+    let world = World::new().await;
+    world.volume("v").await;
+    world.attach("v", "n1").await;
+    let before = world.os.snapshot();
+    world.operations.unpublish(id("v"), Some(node("n1"))).await.unwrap();
+    world.attach("v", "n2").await;
+    world.api.faults().unreachable(Fault::Refuse);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    world.restore(&before);
+    assert!(world.is_exported("v"), "the box does not show what this test is about");
+    let report = world.pass().await;
+    assert!(!world.is_exported("v"), "n1 can still write: {report:?}");
+    assert!(report.again_in.is_some());
+}

@@ -94,7 +94,11 @@ impl Reconciler {
             }
         }
         let view = self.operations.cluster.view();
-        let deleting = self.operations.cluster.deleting().await?;
+        // Without that list nothing is judged, but what is old is closed all the same.
+        let (deleting, unlisted) = match self.operations.cluster.deleting().await {
+            Ok(deleting) => (deleting, None),
+            Err(error) => (Vec::new(), Some(format!("the list of deletions: {error}"))),
+        };
         let survey = Survey { identity: &identity, view: &view, deleting: &deleting };
         let mut found: Vec<Found> = Vec::new();
         for (backend, disks) in &tables {
@@ -105,7 +109,7 @@ impl Reconciler {
             let storm = self.operations.limits.borrow().storm;
             memory.remember(&found, &view, storm, Instant::now());
         }
-        match self.operations.blindness() {
+        match self.operations.blindness().or(unlisted) {
             None => self.act(&identity, &tables, &found, &mut report).await,
             Some(why) => self.close_rolled_back(&identity, &found, why, &mut report).await,
         }
