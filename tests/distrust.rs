@@ -323,3 +323,19 @@ async fn an_old_export_is_closed_while_the_api_server_is_away() {
     assert!(!world.is_exported("v"), "n1 can still write: {report:?}");
     assert!(report.again_in.is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_removes_the_image_of_the_disk_and_not_the_one_that_an_annotation_names() {
+    let world = World::new().await;
+    world.volume("v").await;
+    world.attach("v", "n1").await;
+    world.operations.unpublish(id("v"), Some(node("n1"))).await.unwrap();
+    let other = format!("{PATH}/other.img");
+    world.volume("other").await;
+    world.os.lose_disk("other");
+    let forged = rds_csi::volume::ImagePath::parse(&other).unwrap();
+    world.edit_copy("v", |copy| copy.image = forged).await;
+    world.operations.delete(id("v")).await.unwrap();
+    assert!(world.os.content_of(&other).is_some(), "another volume's data are gone");
+    assert!(world.os.content_of(&format!("{PATH}/v.img")).is_none(), "its own are left behind");
+}

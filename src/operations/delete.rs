@@ -20,7 +20,7 @@ impl Operations {
     pub async fn delete(&self, id: VolumeId) -> Result<(), Error> {
         let mut ground = self.ground(&id).await?;
         let guess = ground.copied.clone().unwrap_or(Record::created(ground.cluster));
-        let mut judged = match (guess.state, ground.image()) {
+        let mut judged = match (guess.state, expected_image(&ground)) {
             (State::Detached, Some(image)) => Some((guess, image)),
             _ => None,
         };
@@ -117,9 +117,7 @@ impl Operations {
             .filter(|entry| entry.backend == ground.id.backend && entry.slot == ground.id.slot);
         let mut images: Vec<ImagePath> = listed.map(|entry| entry.image).collect();
         images.extend(ground.volume.as_deref().and_then(|volume| named(ground, volume)));
-        images.retain(|image| {
-            ground.backend.volume_paths.iter().any(|path| path.image(&ground.id.slot) == *image)
-        });
+        images.retain(|image| is_own(ground, image));
         images.sort_by(|a, b| a.as_str().cmp(b.as_str()));
         images.dedup();
         if images.is_empty() {
@@ -163,6 +161,25 @@ impl Operations {
         self.write_copy(ground, &next, nodes, details).await?;
         Ok(disk)
     }
+}
+
+/// The image to delete without a look at the disk. People may edit a PV: what it names counts only
+/// where the driver would have put it. Where nothing is named, several directories leave it open.
+fn expected_image(ground: &Ground) -> Option<ImagePath> {
+    let slot = &ground.id.slot;
+    let image = match ground.volume.as_deref().and_then(|volume| named(ground, volume)) {
+        Some(image) => image,
+        None => match &ground.backend.volume_paths[..] {
+            [only] => only.image(slot),
+            _ => return None,
+        },
+    };
+    is_own(ground, &image).then_some(image)
+}
+
+/// Does the image lie where the driver puts this volume's?
+pub(super) fn is_own(ground: &Ground, image: &ImagePath) -> bool {
+    ground.backend.volume_paths.iter().any(|path| path.image(&ground.id.slot) == *image)
 }
 
 /// The image that a PV names: by its copy, or by its attribute `volumePath`.
