@@ -339,3 +339,30 @@ async fn a_delete_removes_the_image_of_the_disk_and_not_the_one_that_an_annotati
     assert!(world.os.content_of(&other).is_some(), "another volume's data are gone");
     assert!(world.os.content_of(&format!("{PATH}/v.img")).is_none(), "its own are left behind");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_disk_is_not_made_again_over_the_image_of_another_volume() {
+    let world = World::new().await;
+    world.volume("v").await;
+    world.attach("v", "n1").await;
+    world.volume("other").await;
+    world.attach("other", "n2").await;
+    let other = rds_csi::volume::ImagePath::parse(&format!("{PATH}/other.img")).unwrap();
+    world.edit_copy("v", |copy| copy.image = other).await;
+    world.os.lose_disk("v");
+    let report = world.pass().await;
+    let slots = world.os.exec(":put [:len [/disk/find where slot=v]]").text();
+    assert_eq!(slots.trim(), "0", "n1 and n2 write to one image: {report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_disk_is_not_made_again_while_another_slot_has_its_image() {
+    let world = World::new().await;
+    world.volume("v").await;
+    world.attach("v", "n1").await;
+    let said = world.os.exec("/disk/set v slot=renamed").text();
+    assert_eq!(said.trim(), "", "the box does not show what this test is about");
+    let report = world.pass().await;
+    let slots = world.os.exec(":put [:len [/disk/find where slot=v]]").text();
+    assert_eq!(slots.trim(), "0", "two disks on one image: {report:?}");
+}

@@ -5,6 +5,7 @@ use crate::attachment::ledger::{Nonce, Record, State};
 use crate::attachment::verdict::{Action, Verdict};
 use crate::cluster::{About, ClusterError, Identity, Notice, Reason};
 use crate::operations::change::{Details, Wanted, lost, row};
+use crate::operations::delete::is_own;
 use crate::operations::ground::Ground;
 use crate::operations::{Error, Happened, Kind, Operations};
 use crate::rds::{Command, Disk, NewDisk};
@@ -138,6 +139,15 @@ impl Act<'_> {
         let (Some(copy), Some(copied)) = (&found.copy, &found.copied) else {
             return Ok(Done::Nothing);
         };
+        if !is_own(ground, &copy.image) {
+            let message = format!(
+                "the disk of volume {} is lost, and its copy names the image {}, which lies in no \
+                 directory of volume_paths for it",
+                found.id, copy.image
+            );
+            self.operations.tell(ground, Reason::RecoveryFailed, message.clone());
+            return Err(Error::new(Kind::Precondition, message));
+        }
         let fence = found.is_out_of_service() && copied.state == State::Attached;
         let new = NewDisk {
             slot: ground.id.slot.clone(),
