@@ -356,6 +356,20 @@ async fn a_lost_disk_is_not_made_again_over_the_image_of_another_volume() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_volume_whose_turn_is_taken_is_looked_at_again_soon() {
+    let world = World::new().await;
+    world.volume("v").await;
+    world.attach("v", "n1").await;
+    let before = world.os.snapshot();
+    world.operations.unpublish(id("v"), Some(node("n1"))).await.unwrap();
+    world.restore(&before);
+    let turn = world.operations.turns.take(&id("v")).unwrap();
+    let report = world.pass().await;
+    assert!(report.again_in.is_some(), "an old export stays open until the next period");
+    drop(turn);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_disk_is_not_made_again_while_another_slot_has_its_image() {
     let world = World::new().await;
     world.volume("v").await;

@@ -316,6 +316,7 @@ impl Reconciler {
         let log = &self.operations.log;
         match outcome {
             Ok(act::Done::Nothing) => {}
+            Ok(act::Done::Later) => report.look_again(SOON),
             Ok(act::Done::Reported(word)) => *report.done.entry(word).or_default() += 1,
             Ok(act::Done::Changed(word)) => {
                 slog::info!(log, "volume reconciled"; "volume" => %id, "action" => word,

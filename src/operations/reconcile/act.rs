@@ -13,8 +13,10 @@ use crate::volume::NodeName;
 
 /// What became of a verdict.
 pub(super) enum Done {
-    /// Nothing was to be done, or somebody else has the turn.
+    /// Nothing was to be done.
     Nothing,
+    /// It cannot be done yet: somebody else has the turn, or the caches are behind.
+    Later,
     /// It was told to people (the word of the metric label).
     Reported(&'static str),
     /// The volume was changed (the word of the metric label).
@@ -35,7 +37,7 @@ impl Act<'_> {
             return Ok(Done::Nothing);
         };
         let Some(ground) = self.ground(found)? else {
-            return Ok(Done::Nothing);
+            return Ok(Done::Later);
         };
         let slot = ground.id.slot.clone();
         let command = Command::Unexport { slot, expect: disk.comment.clone() };
@@ -59,7 +61,7 @@ impl Act<'_> {
             _ => {}
         }
         let Some(mut ground) = self.ground(found)? else {
-            return Ok(Done::Nothing);
+            return Ok(Done::Later);
         };
         match verdict.action {
             Action::Restore => self.restore(&mut ground, found, verdict).await,
