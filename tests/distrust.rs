@@ -356,6 +356,21 @@ async fn a_lost_disk_is_not_made_again_over_the_image_of_another_volume() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_volume_whose_pv_the_cache_has_not_seen_yet_is_not_fenced() {
+    let world = World::new().await;
+    world.create("v").await;
+    // The watch falls silent, as behind a load balancer that has forgotten the connection.
+    let silent = On::verb(apiserver::Verb::Watch).resource("persistentvolumes");
+    world.api.faults().always(silent, Fault::Hang);
+    world.api.create(objects::volume("v", DRIVER).build()).unwrap();
+    let context = world.attach("v", "n1").await;
+    world.pass().await;
+    let record = world.record("v");
+    assert_eq!(record.state, State::Attached);
+    assert!(context["nqn"].ends_with(&format!("g{}-{}", record.generation, record.nonce)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_volume_whose_turn_is_taken_is_looked_at_again_soon() {
     let world = World::new().await;
     world.volume("v").await;

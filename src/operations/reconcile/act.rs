@@ -2,7 +2,7 @@
 
 use super::facts::Found;
 use crate::attachment::ledger::{Nonce, Record, State};
-use crate::attachment::verdict::{Action, Verdict};
+use crate::attachment::verdict::{Action, FenceCause, Verdict};
 use crate::cluster::{About, ClusterError, Identity, Notice, Reason};
 use crate::operations::change::{Details, Wanted, lost, row};
 use crate::operations::delete::is_own;
@@ -60,6 +60,9 @@ impl Act<'_> {
             Action::Hold => return Ok(self.hold(found, verdict)),
             _ => {}
         }
+        if verdict.action == Action::Fence(FenceCause::NoVolume) && self.has_volume(found).await? {
+            return Ok(Done::Later);
+        }
         let Some(mut ground) = self.ground(found)? else {
             return Ok(Done::Later);
         };
@@ -91,6 +94,13 @@ impl Act<'_> {
         };
         let backend = self.operations.backend(&found.id.backend)?.clone();
         Ground::new(&found.id, backend, turn, self.identity, found.volume.clone()).map(Some)
+    }
+
+    /// A PV that was made a moment ago may not be in the cache yet, and its volume be published
+    /// already: the API server is asked before anybody is shut out for want of a PV.
+    async fn has_volume(self, found: &Found) -> Result<bool, Error> {
+        let handle = found.id.handle(&self.operations.backends.bare_ids);
+        Ok(self.operations.cluster.volume(&handle).await?.is_some())
     }
 
     /// Puts exactly the record of the copy back; for a node that is tainted out-of-service, as
