@@ -371,6 +371,27 @@ async fn a_volume_whose_pv_the_cache_has_not_seen_yet_is_not_fenced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_attachment_that_somebody_elses_finalizer_keeps_does_not_keep_passes_running() {
+    let world = World::new().await;
+    world.volume("v").await;
+    world.attach("v", "n1").await;
+    world.api.delete("nodes", "n1").unwrap();
+    world.settle().await;
+    let mut quiet = false;
+    for _ in 0..20 {
+        let report = world.pass().await;
+        quiet = report.again_in.is_none();
+        if quiet {
+            break;
+        }
+        tokio::time::sleep(report.again_in.unwrap_or_default()).await;
+    }
+    let attachment = world.api.get("volumeattachments", "csi-v-n1").unwrap();
+    assert!(!attachment["metadata"]["deletionTimestamp"].is_null(), "it was not released");
+    assert!(quiet, "a pass every two seconds, for ever");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_volume_whose_turn_is_taken_is_looked_at_again_soon() {
     let world = World::new().await;
     world.volume("v").await;

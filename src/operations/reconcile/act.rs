@@ -58,6 +58,9 @@ impl Act<'_> {
         match verdict.action {
             Action::Report => return Ok(self.report(found, verdict)),
             Action::Hold => return Ok(self.hold(found, verdict)),
+            Action::Release if found.stale.iter().all(|va| va.deleting) => {
+                return Ok(self.report_going(found));
+            }
             _ => {}
         }
         if verdict.action == Action::Fence(FenceCause::NoVolume) && self.has_volume(found).await? {
@@ -245,6 +248,20 @@ impl Act<'_> {
         let note = format!("{}: {}", found.id, verdict.reason);
         self.operations.cluster.post(Notice { reason, about, note });
         Done::Reported(if orphan { "orphan" } else { "report" })
+    }
+
+    /// Fenced and released; somebody else's finalizer keeps the VolumeAttachment.
+    fn report_going(self, found: &Found) -> Done {
+        let names: Vec<&str> = found.stale.iter().map(|va| va.name.as_str()).collect();
+        if let Some(volume) = &found.volume {
+            let note = format!(
+                "VolumeAttachment {} is deleted and waits for finalizers that are not ours",
+                names.join(", ")
+            );
+            let about = About::Volume(volume.name.clone());
+            self.operations.cluster.post(Notice { reason: Reason::RecoveryHeld, about, note });
+        }
+        Done::Reported("attachment_going")
     }
 
     fn hold(self, found: &Found, verdict: &Verdict) -> Done {
