@@ -392,6 +392,33 @@ async fn an_attachment_that_somebody_elses_finalizer_keeps_does_not_keep_passes_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_stays_out_although_the_controller_died_between_fence_and_copy() {
+    let world = World::new().await;
+    world.volume("v").await;
+    world.attach("v", "n1").await;
+    let taint = |taints: serde_json::Value| {
+        let mut object = world.api.get("nodes", "n1").unwrap();
+        object["spec"]["taints"] = taints;
+        world.api.update(object).unwrap();
+    };
+    taint(serde_json::json!([
+        {"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}
+    ]));
+    world.settle().await;
+    let patches = On::verb(apiserver::Verb::Patch).resource("persistentvolumes");
+    let rule = world.api.faults().always(patches, Fault::Unavailable);
+    world.pass().await;
+    assert_eq!(world.record("v").state, State::Fenced);
+    world.api.faults().lift(rule);
+    let again = Reconciler::new(world.operations.clone());
+    again.pass().await.unwrap();
+    taint(serde_json::json!([]));
+    world.settle().await;
+    let answer = world.publish("v", "n1").await.map_err(|e| e.kind);
+    assert_eq!(answer, Err(Kind::Precondition), "its old VolumeAttachment is still there");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_volume_whose_turn_is_taken_is_looked_at_again_soon() {
     let world = World::new().await;
     world.volume("v").await;

@@ -65,7 +65,7 @@ impl Operations {
 
 /// Those who may not come back before their old VolumeAttachment is gone: those of before, and
 /// `nodes`, where they have one.
-fn shut_out(ground: &Ground, nodes: &[NodeName], view: &View) -> Vec<FencedFrom> {
+pub(super) fn shut_out(ground: &Ground, nodes: &[NodeName], view: &View) -> Vec<FencedFrom> {
     let mut out = ground.copy.as_ref().map(|copy| copy.fenced_from.clone()).unwrap_or_default();
     let Some(volume) = &ground.volume else {
         return out;

@@ -1,11 +1,12 @@
 //! Carrying out a verdict, under the volume's turn.
 
 use super::facts::Found;
-use crate::attachment::ledger::{Nonce, Record, State};
+use crate::attachment::ledger::{FencedFrom, Nonce, Record, State};
 use crate::attachment::verdict::{Action, FenceCause, Verdict};
 use crate::cluster::{About, ClusterError, Identity, Notice, Reason};
 use crate::operations::change::{Details, Wanted, lost, row};
 use crate::operations::delete::is_own;
+use crate::operations::fence::shut_out;
 use crate::operations::ground::Ground;
 use crate::operations::{Error, Happened, Kind, Operations};
 use crate::rds::{Command, Disk, NewDisk};
@@ -144,7 +145,9 @@ impl Act<'_> {
         let wanted = Wanted { from, to: next, terms: Some(&terms), grow_to: None };
         let disk = self.operations.must_change(ground, wanted).await?;
         if with_copy {
-            self.operations.write_copy(ground, next, nodes, Details::of(&disk)).await?;
+            let fenced_from = self.fenced_from(ground, next, &nodes);
+            let details = Details { fenced_from, ..Details::of(&disk) };
+            self.operations.write_copy(ground, next, nodes, details).await?;
         }
         Ok(disk)
     }
@@ -197,7 +200,9 @@ impl Act<'_> {
             let message = format!("nodes of volume {} are not known by name", found.id);
             return Err(Error::new(Kind::Precondition, message));
         }
-        self.operations.write_copy(ground, record, nodes, Details::of(disk)).await?;
+        let details =
+            Details { fenced_from: self.fenced_from(ground, record, &nodes), ..Details::of(disk) };
+        self.operations.write_copy(ground, record, nodes, details).await?;
         Ok(Done::Changed("follow"))
     }
 
@@ -271,6 +276,19 @@ impl Act<'_> {
             self.operations.cluster.post(Notice { reason: Reason::RecoveryHeld, about, note });
         }
         Done::Reported("hold")
+    }
+
+    /// Those who were shut out and must stay out; only VolumeAttachments that were used: the next
+    /// one, which waits for its first attachment, is not the one that was fenced.
+    fn fenced_from(
+        self,
+        ground: &Ground,
+        record: &Record,
+        nodes: &[NodeName],
+    ) -> Option<Vec<FencedFrom>> {
+        let mut view = self.operations.cluster.view();
+        view.attachments.retain(|_, va| va.attached || va.deleting);
+        (record.state == State::Fenced).then(|| shut_out(ground, nodes, &view))
     }
 
     fn nodes(self, ground: &Ground, record: &Record) -> Vec<NodeName> {
