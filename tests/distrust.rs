@@ -392,6 +392,22 @@ async fn an_attachment_that_somebody_elses_finalizer_keeps_does_not_keep_passes_
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_fails_again_and_again_is_tried_less_and_less_often() {
+    let world = World::new().await;
+    world.volume("v").await;
+    world.attach("v", "n1").await;
+    world.os.lose_disk("v");
+    world.os.exec(&format!("/file/remove \"{PATH}/v.img\""));
+    let mut waited = Duration::ZERO;
+    for _ in 0..10 {
+        let again_in = world.pass().await.again_in.unwrap();
+        waited += again_in;
+        tokio::time::sleep(again_in).await;
+    }
+    assert!(waited > Duration::from_secs(120), "ten tries within {waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_stays_out_although_the_controller_died_between_fence_and_copy() {
     let world = World::new().await;
     world.volume("v").await;

@@ -15,7 +15,7 @@ mod memory;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -105,7 +105,7 @@ impl Reconciler {
             found.extend(survey.volumes(backend, disks, &self.operations.backends));
         }
         {
-            let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut memory = self.memory();
             let storm = self.operations.limits.borrow().storm;
             memory.remember(&found, &view, storm, Instant::now());
         }
@@ -214,7 +214,7 @@ impl Reconciler {
             return false;
         }
         let limits = self.operations.limits.borrow().storm;
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self.memory();
         let holds =
             found.holders.iter().filter_map(|node| memory.storm.hold(node, limits, Instant::now()));
         let Some(hold) = holds.max() else {
@@ -233,10 +233,14 @@ impl Reconciler {
         true
     }
 
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn judge(&self, found: &Found, io: &BTreeMap<NodeName, Io>) -> Verdict {
         let limits = self.operations.limits.borrow();
         let rules = Rules { grace: limits.grace, orphan_grace: limits.orphan_grace };
-        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = self.memory();
         let facts: Facts<'_> = found.facts(&memory, io, Instant::now());
         verdict(&facts, rules)
     }
@@ -314,6 +318,9 @@ impl Reconciler {
         report: &mut PassReport,
     ) {
         let log = &self.operations.log;
+        if matches!(outcome, Ok(act::Done::Changed(_))) {
+            self.memory().succeeded(id);
+        }
         match outcome {
             Ok(act::Done::Nothing) => {}
             Ok(act::Done::Later) => report.look_again(SOON),
@@ -329,7 +336,7 @@ impl Reconciler {
                 slog::warn!(log, "volume not reconciled"; "volume" => %id, "reason" => verdict.reason,
                     "error" => %error);
                 report.failed.push(format!("{id}: {error}"));
-                report.look_again(SOON);
+                report.look_again(self.memory().failed(id));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Since when something has been missing. All that a reconciler remembers between passes.
+//! Since when something has been missing, and how often something failed. All that a reconciler remembers between passes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,12 +10,18 @@ use crate::attachment::storm::{Limits, Storm};
 use crate::cluster::View;
 use crate::volume::{NodeName, VolumeId};
 
+/// When a volume is tried again with which something failed; doubles with each further failure,
+const RETRY_FIRST: Duration = Duration::from_secs(2);
+/// up to this: what a person must put right shall not keep the box busy.
+const RETRY_LONGEST: Duration = Duration::from_secs(60);
+
 /// Since when.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     nodes: BTreeMap<NodeName, Instant>,
     attachments: BTreeMap<(VolumeId, NodeName), Instant>,
     claims: BTreeMap<VolumeId, Instant>,
+    failed: BTreeMap<VolumeId, u32>,
     pub storm: Storm,
 }
 
@@ -31,6 +37,7 @@ impl Memory {
         keep(&mut self.attachments, detached, now);
         let unclaimed = found.iter().filter(|found| found.is_unclaimed());
         keep(&mut self.claims, unclaimed.map(|found| found.id.clone()), now);
+        self.failed.retain(|id, _| found.iter().any(|found| found.id == *id));
         let mut holding: Vec<&NodeName> =
             found.iter().filter(|found| found.is_attached()).flat_map(|f| &f.holders).collect();
         holding.sort();
@@ -40,6 +47,19 @@ impl Memory {
         let unhealthy: Vec<NodeName> =
             holding.iter().filter(is_unhealthy).map(|node| (*node).clone()).collect();
         self.storm.observe(unhealthy, holding.len(), storm, now);
+    }
+
+    /// Something failed with this volume again: when to try it anew.
+    pub fn failed(&mut self, id: &VolumeId) -> Duration {
+        let times = self.failed.entry(id.clone()).or_default();
+        let delay = RETRY_FIRST.saturating_mul(1 << (*times).min(16)).min(RETRY_LONGEST);
+        *times = times.saturating_add(1);
+        delay
+    }
+
+    /// Something succeeded with this volume.
+    pub fn succeeded(&mut self, id: &VolumeId) {
+        self.failed.remove(id);
     }
 
     /// How long the Node object has been gone.
