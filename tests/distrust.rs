@@ -459,3 +459,38 @@ async fn a_lost_disk_is_not_made_again_while_another_slot_has_its_image() {
     let slots = world.os.exec(":put [:len [/disk/find where slot=v]]").text();
     assert_eq!(slots.trim(), "0", "two disks on one image: {report:?}");
 }
+
+/// A box whose polls are answered and whose commands are not.
+struct Mute;
+
+#[async_trait]
+impl Rds for Mute {
+    async fn execute(&self, _: Command, _: Option<Turn>) -> Result<Reply, Failure> {
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        Err(Failure::Unanswered { address: "mute".into(), why: "it is".into() })
+    }
+
+    fn link(&self) -> Link {
+        Link::Down { since: Instant::now(), next: None, why: "mute".into() }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn boxes_that_do_not_answer_hold_up_no_other() {
+    let mut world = World::new().await;
+    let main = world.operations.backends.by_name.values().next().unwrap().clone();
+    for name in ["aaa", "aab", "aac"] {
+        let name = BackendName::parse(name).unwrap();
+        let mute = Backend { name: name.clone(), rds: Arc::new(Mute), ..main.clone() };
+        world.operations.backends.by_name.insert(name, mute);
+    }
+    world.reconciler = Reconciler::new(world.operations.clone());
+    world.volume("v").await;
+    world.attach("v", "n1").await;
+    let before = world.os.snapshot();
+    world.operations.unpublish(id("v"), Some(node("n1"))).await.unwrap();
+    world.restore(&before);
+    let report = tokio::time::timeout(Duration::from_secs(60), world.pass()).await.unwrap();
+    assert_eq!(report.blind.len(), 3, "{report:?}");
+    assert!(!world.is_exported("v"));
+}

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use self::facts::{Found, Survey};
 use self::memory::Memory;
@@ -35,6 +35,9 @@ use crate::volume::{NodeName, VolumeId};
 const ABREAST: usize = 8;
 /// When to look again after something was done, or could not be done yet.
 const SOON: Duration = Duration::from_secs(2);
+
+/// How long the table of a box may take. The pass of all boxes waits for the slowest.
+const TABLE_WITHIN: Duration = Duration::from_secs(30);
 
 /// When to look again at what speaks against acting.
 const HOLD_POLL: Duration = Duration::from_secs(10);
@@ -87,10 +90,15 @@ impl Reconciler {
         let identity = self.operations.known_cluster().await?;
         let mut report = PassReport::default();
         let mut tables = Vec::new();
-        for backend in self.operations.backends.by_name.values() {
-            match backend.rds.execute(Command::Table, None).await {
-                Ok(reply) => tables.push((backend.clone(), reply.disks)),
-                Err(failure) => report.blind.push(format!("{}: {failure}", backend.name)),
+        let read = self.operations.backends.by_name.values().map(|backend| async move {
+            let table = timeout(TABLE_WITHIN, backend.rds.execute(Command::Table, None)).await;
+            (backend, table)
+        });
+        for (backend, table) in futures::future::join_all(read).await {
+            match table {
+                Ok(Ok(reply)) => tables.push((backend.clone(), reply.disks)),
+                Ok(Err(failure)) => report.blind.push(format!("{}: {failure}", backend.name)),
+                Err(_) => report.blind.push(format!("{}: its table takes too long", backend.name)),
             }
         }
         let view = self.operations.cluster.view();
