@@ -460,6 +460,24 @@ async fn a_lost_disk_is_not_made_again_while_another_slot_has_its_image() {
     assert_eq!(slots.trim(), "0", "two disks on one image: {report:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_second_pv_with_the_same_handle_changes_nothing() {
+    let world = World::new().await;
+    world.volume("v").await;
+    world.attach("v", "n1").await;
+    let before = world.record("v");
+    let mut forged = world.copy("v");
+    forged.record = before.detach().text();
+    forged.nodes.clear();
+    let text = serde_json::to_string(&forged).unwrap();
+    let second = objects::volume("zz", DRIVER).handle("v").annotation(COPY_ANNOTATION, &text);
+    world.api.create(second.build()).unwrap();
+    world.settle().await;
+    let report = world.pass().await;
+    assert_eq!(world.record("v"), before, "{report:?}");
+    assert!(world.is_exported("v"));
+}
+
 /// A box whose polls are answered and whose commands are not.
 struct Mute;
 
