@@ -512,3 +512,14 @@ async fn boxes_that_do_not_answer_hold_up_no_other() {
     assert_eq!(report.blind.len(), 3, "{report:?}");
     assert!(!world.is_exported("v"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_ready_when_the_watch_broke_is_not_trusted_to_have_let_go() {
+    let world = World::new().await;
+    world.volume("v").await;
+    world.attach("v", "n1").await;
+    world.api.faults().always(On::default().resource("nodes"), Fault::Refuse);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    world.operations.unpublish(id("v"), Some(node("n1"))).await.unwrap();
+    assert_eq!(world.record("v").state, State::Fenced, "detached without proof");
+}

@@ -48,8 +48,8 @@ impl Operations {
         Ok(self.cluster.identity().await?)
     }
 
-    /// Why what the watches have shown is too old for a pass to act on. RPCs go on: what they
-    /// change is guarded.
+    /// Why what the watches have shown is too old for a pass to act on. RPCs go on, because what
+    /// they change is guarded, but take no node for Ready on its word.
     pub(super) fn blindness(&self) -> Option<String> {
         let max_age = self.limits.borrow().max_age;
         let old = self.cluster.failing().into_iter().find(|(_, age)| *age > max_age);

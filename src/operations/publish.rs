@@ -134,11 +134,13 @@ impl Operations {
     ) -> Result<Attached, Error> {
         let view = self.cluster.view();
         let mut nodes = ground.names(&from.nodes, view.nodes.keys());
-        let is_well = |name: &NodeName| view.nodes.get(name).is_some_and(|node| node.ready);
+        let blind = self.blindness().is_some();
+        let is_well =
+            |name: &NodeName| !blind && view.nodes.get(name).is_some_and(|node| node.ready);
         if nodes.len() != from.nodes.len() || !nodes.iter().all(is_well) {
             let message = format!(
-                "volume {} is held by {nodes:?}, which is not Ready; no second node is let in \
-                 before that is settled",
+                "volume {} is held by {nodes:?}, of which not all are known to be Ready; no second \
+                 node is let in before that is settled",
                 ground.id
             );
             return Err(Error::new(Kind::Precondition, message));
