@@ -523,3 +523,16 @@ async fn a_node_that_was_ready_when_the_watch_broke_is_not_trusted_to_have_let_g
     world.operations.unpublish(id("v"), Some(node("n1"))).await.unwrap();
     assert_eq!(world.record("v").state, State::Fenced, "detached without proof");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_record_is_not_put_on_a_disk_that_has_another_image() {
+    let world = World::new().await;
+    world.volume("v").await;
+    world.attach("v", "n1").await;
+    world.os.lose_disk("v");
+    let made = "/disk/add type=file slot=v file-path=storage-pool/by-hand.img file-size=1G";
+    assert_eq!(world.os.exec(made).text().trim(), "");
+    let report = world.pass().await;
+    assert!(!world.is_exported("v"), "n1 finds other data under its file system: {report:?}");
+    assert_eq!(report.failed.len(), 1, "{report:?}");
+}

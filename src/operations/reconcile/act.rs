@@ -118,6 +118,7 @@ impl Act<'_> {
         let (Some(disk), Some(copied)) = (&found.disk, &found.copied) else {
             return Ok(Done::Nothing);
         };
+        self.has_image_of_copy(ground, disk)?;
         let seen = found.record.as_ref().map_or(0, |record| record.generation);
         let fence = found.is_out_of_service() && copied.state == State::Attached;
         let next = if fence { copied.fence(seen, Nonce::random()) } else { copied.clone() };
@@ -131,6 +132,24 @@ impl Act<'_> {
             ),
         });
         Ok(Done::Changed("restore"))
+    }
+
+    /// Somebody may have made a disk of the same name by hand: a host that waits for its NQN would
+    /// find other data under its file system.
+    fn has_image_of_copy(self, ground: &Ground, disk: &Disk) -> Result<(), Error> {
+        let (Some(copy), Some(image)) = (&ground.copy, &disk.image) else {
+            return Ok(());
+        };
+        if copy.image == *image {
+            return Ok(());
+        }
+        let message = format!(
+            "the disk of volume {} has the image {image}, its copy names {}; it stays closed until \
+             somebody puts that right",
+            ground.id, copy.image
+        );
+        self.operations.tell(ground, Reason::RecoveryFailed, message.clone());
+        Err(Error::new(Kind::Precondition, message))
     }
 
     async fn put(
