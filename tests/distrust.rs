@@ -536,3 +536,34 @@ async fn a_record_is_not_put_on_a_disk_that_has_another_image() {
     assert!(!world.is_exported("v"), "n1 finds other data under its file system: {report:?}");
     assert_eq!(report.failed.len(), 1, "{report:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_whose_attachment_the_cache_has_not_seen_yet_is_not_fenced() {
+    let world = World::new().await;
+    world.volume("v").await;
+    let silent = On::verb(apiserver::Verb::Watch).resource("volumeattachments");
+    world.api.faults().always(silent, Fault::Hang);
+    world.attach("v", "n1").await;
+    for _ in 0..3 {
+        world.pass().await;
+        tokio::time::sleep(Duration::from_secs(15)).await;
+    }
+    assert_eq!(world.record("v").state, State::Attached);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_back_and_that_the_cache_has_not_seen_yet_is_not_fenced() {
+    let world = World::new().await;
+    world.volume("v").await;
+    world.attach("v", "n1").await;
+    world.api.delete("nodes", "n1").unwrap();
+    world.settle().await;
+    let silent = On::verb(apiserver::Verb::Watch).resource("nodes");
+    world.api.faults().always(silent, Fault::Hang);
+    world.api.create(objects::node("n1").ready("True").build()).unwrap();
+    for _ in 0..3 {
+        world.pass().await;
+        tokio::time::sleep(Duration::from_secs(15)).await;
+    }
+    assert_eq!(world.record("v").state, State::Attached);
+}

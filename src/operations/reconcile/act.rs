@@ -64,7 +64,9 @@ impl Act<'_> {
             }
             _ => {}
         }
-        if verdict.action == Action::Fence(FenceCause::NoVolume) && self.has_volume(found).await? {
+        if let Action::Fence(cause) = verdict.action
+            && self.is_behind(found, cause).await?
+        {
             return Ok(Done::Later);
         }
         let Some(mut ground) = self.ground(found)? else {
@@ -100,11 +102,35 @@ impl Act<'_> {
         Ground::new(&found.id, backend, turn, self.identity, found.volume.clone()).map(Some)
     }
 
-    /// A PV that was made a moment ago may not be in the cache yet, and its volume be published
-    /// already: the API server is asked before anybody is shut out for want of a PV.
-    async fn has_volume(self, found: &Found) -> Result<bool, Error> {
-        let handle = found.id.handle(&self.operations.backends.bare_ids);
-        Ok(self.operations.cluster.volume(&handle).await?.is_some())
+    /// A watch that has fallen silent shows neither what was made a moment ago nor what came back,
+    /// and RPCs do not wait for it: before anybody is shut out because something is gone, the API
+    /// server is asked whether it is.
+    async fn is_behind(self, found: &Found, cause: FenceCause) -> Result<bool, Error> {
+        let cluster = &self.operations.cluster;
+        match cause {
+            FenceCause::NoVolume => {
+                let handle = found.id.handle(&self.operations.backends.bare_ids);
+                return Ok(cluster.volume(&handle).await?.is_some());
+            }
+            FenceCause::NodeGone => {
+                let known = cluster.view().nodes;
+                for node in found.holders.iter().filter(|node| !known.contains_key(*node)) {
+                    if cluster.node(node).await?.is_some() {
+                        return Ok(true);
+                    }
+                }
+            }
+            FenceCause::AttachmentGone => {
+                for node in &found.without_attachment {
+                    let Some(volume) = &found.volume else { break };
+                    if cluster.has_attachment(&volume.name, node).await? {
+                        return Ok(true);
+                    }
+                }
+            }
+            FenceCause::OutOfService | FenceCause::Unpublished => {}
+        }
+        Ok(false)
     }
 
     /// Puts exactly the record of the copy back; for a node that is tainted out-of-service, as
