@@ -203,6 +203,9 @@ pub trait Cluster: Send + Sync {
     /// the PV is still of this version. Returns the PV as written.
     async fn write_copy(&self, volume: &Volume, copy: &Copy) -> Result<Arc<Volume>, ClusterError>;
 
+    /// Is there a VolumeAttachment of the PV of this name for this node? Looks past the cache.
+    async fn has_attachment(&self, volume: &str, node: &NodeName) -> Result<bool, ClusterError>;
+
     /// Deletes a VolumeAttachment, if it is still of this version. Finalizers are not touched.
     async fn delete_attachment(&self, attachment: &Attachment) -> Result<(), ClusterError>;
 

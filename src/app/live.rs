@@ -17,7 +17,8 @@ use crate::config::events::EventsConfig;
 use crate::operations::Limits;
 use crate::volume::BackendName;
 
-/// How long a pass may take: beyond it it is abandoned, and the next one goes on.
+/// How long a pass may take beside its waits for counters and drains: beyond it it is abandoned,
+/// and the next one goes on.
 const PASS_DEADLINE: Duration = Duration::from_secs(120);
 /// How long saying goodbye to the box may take.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
@@ -98,7 +99,11 @@ fn limits(config: &Config) -> Limits {
 }
 
 fn reconcile_settings(config: &Config) -> ReconcileSettings {
-    ReconcileSettings { interval: config.reconcile.interval, deadline: PASS_DEADLINE }
+    let reconcile = &config.reconcile;
+    // Three reads before a fence, ten after it. A pass that could not wait for them would never end.
+    let waits = reconcile.counter_interval.saturating_mul(13).saturating_add(reconcile.drain_time);
+    let deadline = PASS_DEADLINE.saturating_add(waits);
+    ReconcileSettings { interval: reconcile.interval, deadline }
 }
 
 fn connection(config: &BackendConfig) -> ConnectionSettings {
@@ -129,5 +134,22 @@ fn event_bounds(config: &EventsConfig) -> Bounds {
         burst: config.burst.saturating_mul(4),
         every: every / 4,
         ..Bounds::default()
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+    use crate::config::source::Sources;
+
+    #[test]
+    fn a_pass_may_take_as_long_as_its_configured_waits() {
+        let sources = Sources { file: None, environment: BTreeMap::new() };
+        let text = "[reconcile]\ncounter_interval = \"60s\"\ndrain_time = \"1h\"\n\
+            [backends.main]\naddress = \"10.0.0.1\"\nuser = \"u\"\nkey_path = \"/k\"\n\
+            host_key = [\"SHA256:x\"]\nvolume_paths = [\"pool\"]\n";
+        let config = Config::parse(&sources, Some(text)).unwrap();
+        let waits = config.reconcile.drain_time + 10 * config.reconcile.counter_interval;
+        assert!(reconcile_settings(&config).deadline > waits);
     }
 }

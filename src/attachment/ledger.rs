@@ -228,7 +228,9 @@ impl Record {
         if checksum(body) != sum {
             return Err(Damaged("checksum differs"));
         }
-        let mut fields = body[PREFIX.len()..].split(' ');
+        // The checksum may follow the prefix at once, and share its space.
+        let fields = body.strip_prefix(PREFIX).ok_or(Damaged("no fields"))?;
+        let mut fields = fields.split(' ');
         let mut field = |name: &str| {
             let (key, value) = fields.next()?.split_once('=')?;
             (key == name).then_some(value)

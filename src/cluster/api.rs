@@ -301,6 +301,10 @@ impl Cluster for KubeCluster {
         Ok(written)
     }
 
+    async fn has_attachment(&self, volume: &str, node: &NodeName) -> Result<bool, ClusterError> {
+        attachments::exists(&self.requests, &self.driver, volume, node).await
+    }
+
     async fn delete_attachment(&self, attachment: &Attachment) -> Result<(), ClusterError> {
         attachments::delete(&self.requests, attachment).await
     }

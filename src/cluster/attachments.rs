@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::storage::v1 as storage;
-use kube::api::{DeleteParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, Preconditions};
 
 use super::cache::Kept;
 use super::request::Requests;
@@ -47,6 +47,39 @@ pub fn convert(object: storage::VolumeAttachment, driver: &str) -> Option<Arc<At
         attached: object.status.is_some_and(|status| status.attached),
         deleting: metadata.deletion_timestamp.is_some(),
     }))
+}
+
+/// Objects per page of a list.
+const PAGE: u32 = 500;
+
+/// Is there one of this driver for this PV and node? Reads them all, page by page.
+///
+/// # Errors
+/// When the API server does not show them all.
+pub async fn exists(
+    requests: &Requests,
+    driver: &str,
+    volume: &str,
+    node: &NodeName,
+) -> Result<bool, ClusterError> {
+    let what = "the list of VolumeAttachments";
+    let api = requests.all::<storage::VolumeAttachment>();
+    let pages = async {
+        let mut params = ListParams::default().limit(PAGE);
+        loop {
+            let page = requests.run(what, api.list(&params)).await?;
+            let next = page.metadata.continue_.filter(|token| !token.is_empty());
+            let mut ours = page.items.into_iter().filter_map(|object| convert(object, driver));
+            if ours.any(|found| found.volume == volume && found.node == *node) {
+                return Ok(true);
+            }
+            match next {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(false),
+            }
+        }
+    };
+    requests.bounded(what, pages).await
 }
 
 /// Deletes it, if it is still the same object in the same version.

@@ -5,7 +5,7 @@ use super::ground::{Ground, shown};
 use super::{Error, Kind, Operations};
 use crate::attachment::export::Terms;
 use crate::attachment::ledger::{Copy, FencedFrom, Record, State};
-use crate::attachment::standing::{Standing, standing};
+use crate::attachment::standing::Standing;
 use crate::cluster::{ClusterError, CopyState};
 use crate::rds::{self, Command, Disk, Reply};
 use crate::volume::{ImagePath, NodeName};
@@ -120,10 +120,8 @@ impl Operations {
     /// ours that only lacks its copy. What contradicts its copy is for a pass to put right.
     pub(super) fn settled(&self, ground: &Ground, disk: &Disk) -> Result<Record, Error> {
         let record = ground.record(disk)?;
-        match standing(&record, ground.copied.as_ref()) {
-            Standing::Current | Standing::Ahead => Ok(record),
-            standing => Err(self.contradiction(ground, standing)),
-        }
+        self.check_current(ground, &record)?;
+        Ok(record)
     }
 
     /// Record and copy contradict each other: nothing may be built on either. Asks for a pass.
@@ -150,7 +148,11 @@ impl Operations {
             let message = format!("the nodes of volume {} are not known by name", ground.id);
             return Err(Error::new(Kind::Precondition, message));
         }
-        let shut_out = (record.state == State::Fenced).then(|| shut_out(ground, &nodes, &view));
+        // Only VolumeAttachments that were used: the next one, which waits for its first attachment,
+        // is not the one that was fenced.
+        let mut used = view;
+        used.attachments.retain(|_, va| va.attached || va.deleting);
+        let shut_out = (record.state == State::Fenced).then(|| shut_out(ground, &nodes, &used));
         let details = Details { fenced_from: shut_out, ..Details::of(disk) };
         self.write_copy(ground, record, nodes, details).await
     }

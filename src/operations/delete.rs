@@ -51,6 +51,7 @@ impl Operations {
             Err(error) if error.kind == Kind::NotFound => return Ok(None),
             record => record?,
         };
+        self.check_current(ground, &record)?;
         if record.state == State::Attached {
             let names = ground.names(&record.nodes, &self.cluster.view());
             let message = format!("volume {} is attached to {names:?}", ground.id);
@@ -122,9 +123,7 @@ impl Operations {
             .filter(|entry| entry.backend == ground.id.backend && entry.slot == ground.id.slot);
         let mut images: Vec<ImagePath> = listed.map(|entry| entry.image).collect();
         images.extend(ground.volume.as_deref().and_then(|volume| named(ground, volume)));
-        images.retain(|image| {
-            ground.backend.volume_paths.iter().any(|path| path.image(&ground.id.slot) == *image)
-        });
+        images.retain(|image| is_own(ground, image));
         images.sort_by(|a, b| a.as_str().cmp(b.as_str()));
         images.dedup();
         if images.is_empty() {
@@ -184,7 +183,13 @@ enum Removed {
 fn guess(ground: &Ground) -> Option<(Record, ImagePath)> {
     let image = named(ground, ground.volume.as_deref()?)?;
     let record = ground.copied.clone().unwrap_or(Record::created(ground.cluster));
-    (record.state == State::Detached).then_some((record, image))
+    (record.state == State::Detached && is_own(ground, &image)).then_some((record, image))
+}
+
+/// Does the image lie where the driver puts this volume's? People may edit a PV: what it names
+/// counts only there.
+pub(super) fn is_own(ground: &Ground, image: &ImagePath) -> bool {
+    ground.backend.volume_paths.iter().any(|path| path.image(&ground.id.slot) == *image)
 }
 
 /// The image that a PV names: by its copy, or by its attribute `volumePath`.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Backend, Error, Kind, Operations};
 use crate::attachment::export::{Hosts, Place, Shown, Terms, terms};
 use crate::attachment::ledger::{COPY_ANNOTATION, ClusterTag, Copy, NodeTag, Record, Unreadable};
+use crate::attachment::standing::{Standing, standing};
 use crate::cluster::{CopyState, Identity, View, Volume};
 use crate::rds::Disk;
 use crate::volume::turns::Turn;
@@ -47,14 +48,25 @@ impl Operations {
         Ok(self.cluster.identity().await?)
     }
 
-    /// Why what the watches have shown is too old for a pass to act on. RPCs go on: what they
-    /// change is guarded.
+    /// Why what the watches have shown is too old for a pass to act on. RPCs go on, because what
+    /// they change is guarded, but take no node for Ready on its word.
     pub(super) fn blindness(&self) -> Option<String> {
         let max_age = self.limits.borrow().max_age;
         let old = self.cluster.failing().into_iter().find(|(_, age)| *age > max_age);
         old.map(|(watch, age)| {
             format!("the watch of {watch} has been failing for {} s", age.as_secs())
         })
+    }
+
+    /// Refuses to act on a record that its copy contradicts: the box has gone back in time, or two
+    /// writers met. Whatever were written on top of it would replace the newer copy, and with it
+    /// who holds the volume and whether it may be formatted.
+    pub(super) fn check_current(&self, ground: &Ground, record: &Record) -> Result<(), Error> {
+        let standing = standing(record, ground.copied.as_ref());
+        if matches!(standing, Standing::Current | Standing::Ahead) {
+            return Ok(());
+        }
+        Err(self.contradiction(ground, standing))
     }
 
     /// The box of this name.

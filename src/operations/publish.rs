@@ -156,13 +156,16 @@ impl Operations {
     ) -> Result<Attached, Error> {
         let view = self.cluster.view();
         let mut nodes = ground.names(&from.nodes, &view);
+        // While the watches fail, what they have shown proves nothing about a node.
+        let blind = self.blindness().is_some();
         let is_well = |name: &NodeName| {
-            view.nodes.get(name).is_some_and(|node| node.ready && !node.out_of_service)
+            let is_up = view.nodes.get(name).is_some_and(|node| node.ready && !node.out_of_service);
+            is_up && !blind
         };
         if nodes.len() != from.nodes.len() || !nodes.iter().all(is_well) {
             let message = format!(
-                "volume {} is held by {nodes:?}, which is not Ready; no second node is let in \
-                 before that is settled",
+                "volume {} is held by {nodes:?}, of which not all are known to be Ready; no second \
+                 node is let in before that is settled",
                 ground.id
             );
             return Err(Error::new(Kind::Precondition, message));

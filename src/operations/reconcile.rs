@@ -15,16 +15,16 @@ mod memory;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use self::facts::{Found, Survey};
 use self::memory::Memory;
-use super::{Backend, Backends, Error, Happened, Kind, Operations};
+use super::{Backend, Backends, Error, Happened, Operations};
 use crate::attachment::standing::{Standing, standing};
 use crate::attachment::verdict::{Action, Facts, FenceCause, Io, Rules, Verdict, verdict};
 use crate::cluster::{About, Deleting, Identity, Notice, Reason, View};
@@ -35,6 +35,9 @@ use crate::volume::{BackendName, NodeName, VolumeId};
 const ABREAST: usize = 8;
 /// When to look again after something was done, or could not be done yet.
 const SOON: Duration = Duration::from_secs(2);
+
+/// How long the table of a box may take. The pass of all boxes waits for the slowest.
+const TABLE_WITHIN: Duration = Duration::from_secs(30);
 
 /// When to look again at what speaks against acting.
 const HOLD_POLL: Duration = Duration::from_secs(10);
@@ -107,15 +110,16 @@ impl Reconciler {
         let identity = self.operations.known_cluster().await?;
         let mut report = PassReport::default();
         let (tables, blind) = self.read_boxes(&mut report).await;
+        // Without that list nothing is judged, but what is old is closed all the same.
         let (deleting, unread) = match self.operations.cluster.deleting().await {
             Ok(deleting) => (deleting, None),
-            Err(error) => (Vec::new(), Some(error.to_string())),
+            Err(error) => (Vec::new(), Some(format!("the list of deletions: {error}"))),
         };
         let sight = Sight { identity: &identity, tables: &tables, deleting: &deleting };
         let view = self.operations.cluster.view();
         let found = sight.volumes(&view, &self.operations.backends);
         {
-            let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut memory = self.memory();
             let storm = self.operations.limits.borrow().storm;
             memory.remember(&found, &blind, &view, storm, Instant::now());
         }
@@ -130,14 +134,21 @@ impl Reconciler {
     /// One exec each.
     async fn read_boxes(&self, report: &mut PassReport) -> (Vec<Table>, BTreeSet<BackendName>) {
         let (mut tables, mut blind) = (Vec::new(), BTreeSet::new());
-        for backend in self.operations.backends.by_name.values() {
-            match backend.rds.execute(Command::Table, None).await {
-                Ok(reply) => tables.push((backend.clone(), reply.disks)),
-                Err(failure) => {
-                    report.blind.push(format!("{}: {failure}", backend.name));
-                    blind.insert(backend.name.clone());
+        let read = self.operations.backends.by_name.values().map(|backend| async move {
+            let table = timeout(TABLE_WITHIN, backend.rds.execute(Command::Table, None)).await;
+            (backend, table)
+        });
+        for (backend, table) in futures::future::join_all(read).await {
+            let why = match table {
+                Ok(Ok(reply)) => {
+                    tables.push((backend.clone(), reply.disks));
+                    continue;
                 }
-            }
+                Ok(Err(failure)) => failure.to_string(),
+                Err(_) => "its table takes too long".to_owned(),
+            };
+            report.blind.push(format!("{}: {why}", backend.name));
+            blind.insert(backend.name.clone());
         }
         (tables, blind)
     }
@@ -233,6 +244,10 @@ impl Reconciler {
                 held += 1;
                 report.look_again(HOLD_POLL);
             }
+            if unread(verdict) {
+                report.failed.push(format!("{}: its counters could not be read", found.id));
+                report.look_again(HOLD_POLL);
+            }
             if !is_undecided(verdict.action) && !self.is_storm(found, verdict, report) {
                 allowed.push((*found, verdict));
             }
@@ -247,7 +262,7 @@ impl Reconciler {
             return false;
         }
         let limits = self.operations.limits.borrow().storm;
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self.memory();
         let holds =
             found.holders.iter().filter_map(|node| memory.storm.hold(node, limits, Instant::now()));
         let Some(hold) = holds.max() else {
@@ -266,10 +281,14 @@ impl Reconciler {
         true
     }
 
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn judge(&self, found: &Found, io: &BTreeMap<NodeName, Io>) -> Verdict {
         let limits = self.operations.limits.borrow();
         let rules = Rules { grace: limits.grace, orphan_grace: limits.orphan_grace };
-        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = self.memory();
         let facts: Facts<'_> = found.facts(&memory, io, Instant::now());
         verdict(&facts, rules)
     }
@@ -285,18 +304,18 @@ impl Reconciler {
         let of_node = |found: &Found| found.holders.iter().any(|holder| nodes.contains(&holder));
         let mut volumes: Vec<&Found> = everything.to_vec();
         volumes.retain(|found| found.is_single() && of_node(found));
-        let mut reads: Vec<Vec<Option<Counters>>> = vec![Vec::new(); volumes.len()];
+        let mut reads: Vec<Vec<Read>> = vec![Vec::new(); volumes.len()];
         for round in 0..3 {
             if round > 0 {
                 let apart = self.operations.limits.borrow().counter_interval;
                 tokio::time::sleep(apart).await;
             }
-            let mut jobs: Vec<BoxFuture<'_, Option<Counters>>> = Vec::new();
+            let mut jobs: Vec<BoxFuture<'_, Read>> = Vec::new();
             for found in &volumes {
                 jobs.push(counters(tables, &found.id).boxed());
             }
             let row: Vec<_> = futures::stream::iter(jobs).buffered(ABREAST).collect().await;
-            reads.iter_mut().zip(row).for_each(|(reads, counters)| reads.push(counters));
+            reads.iter_mut().zip(row).for_each(|(reads, read)| reads.push(read));
         }
         for (found, reads) in volumes.iter().zip(reads) {
             for holder in &found.holders {
@@ -347,6 +366,9 @@ impl Reconciler {
         report: &mut PassReport,
     ) {
         let log = &self.operations.log;
+        if matches!(outcome, Ok(act::Done::Changed(_))) {
+            self.memory().succeeded(id);
+        }
         match outcome {
             Ok(act::Done::Nothing) => {}
             Ok(act::Done::Later) => report.look_again(SOON),
@@ -362,8 +384,7 @@ impl Reconciler {
                 slog::warn!(log, "volume not reconciled"; "volume" => %id, "reason" => verdict.reason,
                     "error" => %error);
                 report.failed.push(format!("{id}: {error}"));
-                let is_for_good = matches!(error.kind, Kind::Refused | Kind::Precondition);
-                report.look_again(if is_for_good { HOLD_POLL } else { SOON });
+                report.look_again(self.memory().failed(id));
             }
         }
     }
@@ -411,28 +432,59 @@ fn is_undecided(action: Action) -> bool {
     matches!(action, Action::Nothing | Action::Wait(_) | Action::ReadIo(_) | Action::Suspect)
 }
 
-async fn counters(tables: &[Table], id: &VolumeId) -> Option<Counters> {
-    let (backend, _) = tables.iter().find(|(backend, _)| backend.name == id.backend)?;
-    let reply = backend.rds.execute(Command::Show(id.slot.clone()), None).await.ok()?;
-    reply.disks.into_iter().find(|disk| disk.slot == id.slot.as_str())?.counters
+/// One read of a disk's counters.
+#[derive(Debug, Clone, Copy)]
+enum Read {
+    /// The box gave no answer, or has no such disk: nothing is known.
+    Failed,
+    /// The box has no counters for it.
+    Untold,
+    /// These.
+    Told(Counters),
 }
 
-/// Reads that all stand still prove something; one that is missing proves nothing.
-fn movement(reads: &[Option<Counters>]) -> Io {
-    let Some(reads) = reads.iter().copied().collect::<Option<Vec<Counters>>>() else {
-        return Io::Untold;
+async fn counters(tables: &[Table], id: &VolumeId) -> Read {
+    let Some((backend, _)) = tables.iter().find(|(backend, _)| backend.name == id.backend) else {
+        return Read::Failed;
     };
+    let Ok(reply) = backend.rds.execute(Command::Show(id.slot.clone()), None).await else {
+        return Read::Failed;
+    };
+    match reply.disks.into_iter().find(|disk| disk.slot == id.slot.as_str()) {
+        None => Read::Failed,
+        Some(disk) => disk.counters.map_or(Read::Untold, Read::Told),
+    }
+}
+
+/// Reads that all stand still prove something. A read that failed proves nothing, so whatever
+/// waits for the proof waits on.
+fn movement(reads: &[Read]) -> Io {
+    let told: Vec<Counters> = reads
+        .iter()
+        .filter_map(|read| match read {
+            Read::Told(counters) => Some(*counters),
+            Read::Failed | Read::Untold => None,
+        })
+        .collect();
     let moved = |pair: &[Counters]| {
         pair[1].writes != pair[0].writes || pair[1].reads != pair[0].reads || pair[1].in_flight > 0
     };
-    if reads.windows(2).any(moved) { Io::Moving } else { Io::Still }
+    if told.windows(2).any(moved) {
+        return Io::Moving;
+    }
+    if told.len() == reads.len() {
+        return Io::Still;
+    }
+    let none_has_any = reads.iter().all(|read| matches!(read, Read::Untold));
+    if none_has_any { Io::Untold } else { Io::Unread }
 }
 
+/// Of several volumes of a node, the one that says most against acting counts.
 fn worse(a: Io, b: Io) -> Io {
     let rank = |io| match io {
-        Io::Unread => 0,
-        Io::Untold => 1,
-        Io::Still => 2,
+        Io::Untold => 0,
+        Io::Still => 1,
+        Io::Unread => 2,
         Io::Moving => 3,
     };
     if rank(b) > rank(a) { b } else { a }
@@ -444,11 +496,21 @@ mod test {
 
     #[test]
     fn counters_move_when_anything_ended_or_is_under_way() {
-        let at = |writes, reads, in_flight| Some(Counters { writes, reads, in_flight });
+        let at = |writes, reads, in_flight| Read::Told(Counters { writes, reads, in_flight });
         assert_eq!(movement(&[at(1, 1, 0), at(1, 1, 0), at(1, 1, 0)]), Io::Still);
         assert_eq!(movement(&[at(1, 1, 0), at(1, 1, 0), at(2, 1, 0)]), Io::Moving);
         assert_eq!(movement(&[at(1, 1, 0), at(1, 2, 0), at(1, 2, 0)]), Io::Moving);
         assert_eq!(movement(&[at(1, 1, 0), at(1, 1, 0), at(1, 1, 1)]), Io::Moving);
-        assert_eq!(movement(&[at(1, 1, 0), None, at(1, 1, 0)]), Io::Untold);
+    }
+
+    #[test]
+    fn a_read_that_failed_is_no_proof_that_nobody_writes() {
+        let at = |writes| Read::Told(Counters { writes, reads: 0, in_flight: 0 });
+        assert_eq!(movement(&[at(1), Read::Failed, at(1)]), Io::Unread);
+        assert_eq!(movement(&[at(1), Read::Failed, at(2)]), Io::Moving);
+        assert_eq!(movement(&[Read::Failed, Read::Failed, Read::Failed]), Io::Unread);
+        assert_eq!(movement(&[Read::Untold, Read::Untold, Read::Untold]), Io::Untold);
+        assert_eq!(worse(Io::Still, Io::Unread), Io::Unread);
+        assert_eq!(worse(Io::Unread, Io::Moving), Io::Moving);
     }
 }

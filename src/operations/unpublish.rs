@@ -61,9 +61,11 @@ impl Operations {
     ) -> Result<Left, Error> {
         let view = self.cluster.view();
         let nodes = ground.names(&record.nodes, &view);
+        // While the watches fail, what they have shown proves nothing about a node.
+        let blind = self.blindness().is_some();
         let is_ready = |tag: NodeTag| {
             let mut named = view.nodes.values().filter(|node| ground.tag(&node.name) == tag);
-            named.any(|node| node.ready && !node.out_of_service)
+            !blind && named.any(|node| node.ready && !node.out_of_service)
         };
         match (judge(&record, leaving, is_ready), disk) {
             (Answer::Detach, _) => self.detach(ground, &record, &nodes).await,

@@ -95,10 +95,13 @@ fn rebuild(disk: &NewDisk) -> String {
     format!(
         ":if ([:len [/disk/find where slot={slot}]]=0) do={{ \
          :if ([:len [/file/find where name={image}]]=0) do={{ :error \"no image\" }}; \
+         :if ([:len [/disk/find where file-path={image} or file-path={rooted}]]>0) do={{ \
+         :error \"another disk has the image\" }}; \
          /disk/add type=file slot={slot} file-path={image} mount-filesystem=no \
          nvme-tcp-export=no comment={comment} }}",
         slot = quote(disk.slot.as_str()),
         image = quote(disk.image.as_str()),
+        rooted = quote(&format!("/{}", disk.image)),
         comment = quote(&disk.comment),
     )
 }

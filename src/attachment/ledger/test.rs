@@ -72,6 +72,12 @@ fn a_comment_of_somebody_else_is_absent_and_not_damaged() {
 }
 
 #[test]
+fn a_comment_that_is_nothing_but_a_valid_checksum_is_damaged() {
+    let comment = format!("rds1 k={}", checksum("rds1"));
+    assert!(matches!(Record::parse(&comment), Err(Unreadable::Damaged(_))));
+}
+
+#[test]
 fn generation_and_revision_never_fall() {
     let before = record();
     let node = NodeTag::of("c", &NodeName::parse("n2").unwrap());

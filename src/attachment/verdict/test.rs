@@ -147,6 +147,13 @@ fn unfinished_writes() {
     let copy = CopyFacts::Present(&before);
     assert_eq!(ahead(&held, copy, &wanted), Action::FollowRecord);
     assert_eq!(ahead(&held, copy, &unwanted), Action::Undo);
+    // What was written over an attachment that its holder uses is no attachment of its own.
+    let grown = held.next();
+    let joined = held.join(tag("n2"));
+    let copy = CopyFacts::Present(&held);
+    assert_eq!(ahead(&grown, copy, &unwanted), Action::FollowRecord);
+    let both = [holder(), unwanted[0].clone()];
+    assert_eq!(ahead(&joined, copy, &both), Action::FollowRecord);
     assert_eq!(ahead(&held, CopyFacts::Absent, &wanted), Action::FollowRecord);
     assert_eq!(ahead(&held, CopyFacts::Absent, &unwanted), Action::Report);
     assert_eq!(ahead(&after, CopyFacts::Present(&held), &[]), Action::FollowRecord);

@@ -2,9 +2,10 @@
 
 use super::facts::Found;
 use crate::attachment::ledger::{Nonce, Record, State};
-use crate::attachment::verdict::{Action, Verdict};
+use crate::attachment::verdict::{Action, FenceCause, Verdict};
 use crate::cluster::{About, ClusterError, Identity, Notice, Reason};
 use crate::operations::change::{Wanted, lost, row};
+use crate::operations::delete::is_own;
 use crate::operations::ground::Ground;
 use crate::operations::{Error, Happened, Kind, Operations};
 use crate::rds::{Command, Disk, NewDisk};
@@ -13,7 +14,8 @@ use crate::rds::{Command, Disk, NewDisk};
 pub(super) enum Done {
     /// Nothing was to be done.
     Nothing,
-    /// Somebody else changes the volume, or has just changed it.
+    /// It cannot be done yet: somebody else changes the volume or has just changed it, or the
+    /// caches are behind.
     Later,
     /// It was told to people (the word of the metric label).
     Reported(&'static str),
@@ -58,7 +60,15 @@ impl Act<'_> {
         match verdict.action {
             Action::Report => return Ok(self.report(found, verdict)),
             Action::Hold => return Ok(self.hold(found, verdict)),
+            Action::Release if found.stale.iter().all(|va| va.deleting) => {
+                return Ok(self.report_going(found));
+            }
             _ => {}
+        }
+        if let Action::Fence(cause) = verdict.action
+            && self.is_behind(found, cause).await?
+        {
+            return Ok(Done::Later);
         }
         let Some(mut ground) = self.ground(found)? else {
             return Ok(Done::Later);
@@ -101,6 +111,37 @@ impl Act<'_> {
         Ground::new(&found.id, backend, turn, self.identity, now).map(Some)
     }
 
+    /// A watch that has fallen silent shows neither what was made a moment ago nor what came back,
+    /// and RPCs do not wait for it: before anybody is shut out because something is gone, the API
+    /// server is asked whether it is.
+    async fn is_behind(self, found: &Found, cause: FenceCause) -> Result<bool, Error> {
+        let cluster = &self.operations.cluster;
+        match cause {
+            FenceCause::NoVolume => {
+                let handle = found.id.handle(&self.operations.backends.bare_ids);
+                return Ok(cluster.volume(&handle).await?.is_some());
+            }
+            FenceCause::NodeGone => {
+                let known = cluster.view().nodes;
+                for node in found.holders.iter().filter(|node| !known.contains_key(*node)) {
+                    if cluster.node(node).await?.is_some() {
+                        return Ok(true);
+                    }
+                }
+            }
+            FenceCause::AttachmentGone => {
+                for node in &found.without_attachment {
+                    let Some(volume) = &found.volume else { break };
+                    if cluster.has_attachment(&volume.name, node).await? {
+                        return Ok(true);
+                    }
+                }
+            }
+            FenceCause::OutOfService | FenceCause::Unpublished => {}
+        }
+        Ok(false)
+    }
+
     /// Puts exactly the record of the copy back; for a node that is tainted out-of-service, as
     /// fenced under a new generation.
     async fn restore(
@@ -112,6 +153,7 @@ impl Act<'_> {
         let (Some(disk), Some(copied)) = (&found.disk, &found.copied) else {
             return Ok(Done::Nothing);
         };
+        self.has_image_of_copy(ground, disk)?;
         let seen = found.record.as_ref().map_or(0, |record| record.generation);
         let fence = found.is_out_of_service() && copied.state == State::Attached;
         let next = if fence { copied.fence(seen, Nonce::random()) } else { copied.clone() };
@@ -131,6 +173,24 @@ impl Act<'_> {
             ),
         });
         Ok(Done::Changed("restore"))
+    }
+
+    /// Somebody may have made a disk of the same name by hand: a host that waits for its NQN would
+    /// find other data under its file system.
+    fn has_image_of_copy(self, ground: &Ground, disk: &Disk) -> Result<(), Error> {
+        let (Some(copy), Some(image)) = (&ground.copy, &disk.image) else {
+            return Ok(());
+        };
+        if copy.image == *image {
+            return Ok(());
+        }
+        let message = format!(
+            "the disk of volume {} has the image {image}, its copy names {}; it stays closed until \
+             somebody puts that right",
+            ground.id, copy.image
+        );
+        self.operations.tell(ground, Reason::RecoveryFailed, message.clone());
+        Err(Error::new(Kind::Precondition, message))
     }
 
     async fn put(
@@ -155,6 +215,15 @@ impl Act<'_> {
         let (Some(copy), Some(copied)) = (&found.copy, &found.copied) else {
             return Ok(Done::Nothing);
         };
+        if !is_own(ground, &copy.image) {
+            let message = format!(
+                "the disk of volume {} is lost, and its copy names the image {}, which lies in no \
+                 directory of volume_paths for it",
+                found.id, copy.image
+            );
+            self.operations.tell(ground, Reason::RecoveryFailed, message.clone());
+            return Err(Error::new(Kind::Precondition, message));
+        }
         let fence = found.is_out_of_service() && copied.state == State::Attached;
         let new = NewDisk {
             slot: ground.id.slot.clone(),
@@ -235,6 +304,20 @@ impl Act<'_> {
         let note = format!("{}: {}", found.id, verdict.reason);
         self.operations.cluster.post(Notice { reason, about, note });
         Done::Reported(if orphan { "orphan" } else { "report" })
+    }
+
+    /// Fenced and released; somebody else's finalizer keeps the VolumeAttachment.
+    fn report_going(self, found: &Found) -> Done {
+        let names: Vec<&str> = found.stale.iter().map(|va| va.name.as_str()).collect();
+        if let Some(volume) = &found.volume {
+            let note = format!(
+                "VolumeAttachment {} is deleted and waits for finalizers that are not ours",
+                names.join(", ")
+            );
+            let about = About::Volume(volume.name.clone());
+            self.operations.cluster.post(Notice { reason: Reason::RecoveryHeld, about, note });
+        }
+        Done::Reported("attachment_going")
     }
 
     fn hold(self, found: &Found, verdict: &Verdict) -> Done {

@@ -59,9 +59,16 @@ impl Survey<'_> {
         let mut claims: BTreeMap<VolumeId, Arc<Volume>> = BTreeMap::new();
         for volume in self.view.volumes.values() {
             match VolumeId::parse(&volume.handle, &backends.bare_ids) {
-                Ok(id) if id.backend == backend.name => claims.insert(id, volume.clone()),
-                _ => continue,
-            };
+                Ok(id) if id.backend == backend.name => {
+                    // Where two PVs name one volume, the same counts as for RPCs: the one that
+                    // has its name, else the first.
+                    let is_named = volume.name == id.slot.as_str();
+                    if is_named || !claims.contains_key(&id) {
+                        claims.insert(id, volume.clone());
+                    }
+                }
+                _ => {}
+            }
         }
         let mut by_pv: BTreeMap<&str, Vec<&Arc<Attachment>>> = BTreeMap::new();
         for attachment in self.view.attachments.values() {

@@ -1,4 +1,4 @@
-//! Since when something has been missing. All that a reconciler remembers between passes.
+//! Since when something has been missing, and how often something failed. All that a reconciler remembers between passes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,12 +10,18 @@ use crate::attachment::storm::{Limits, Storm};
 use crate::cluster::View;
 use crate::volume::{BackendName, NodeName, VolumeId};
 
+/// When a volume is tried again with which something failed; doubles with each further failure,
+const RETRY_FIRST: Duration = Duration::from_secs(2);
+/// up to this: what a person must put right shall not keep the box busy.
+const RETRY_LONGEST: Duration = Duration::from_secs(60);
+
 /// Since when.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     nodes: BTreeMap<NodeName, Instant>,
     attachments: BTreeMap<(VolumeId, NodeName), Instant>,
     claims: BTreeMap<VolumeId, Instant>,
+    failed: BTreeMap<VolumeId, u32>,
     pub storm: Storm,
 }
 
@@ -41,6 +47,9 @@ impl Memory {
         let unclaimed = found.iter().filter(|found| found.is_unclaimed());
         let unclaimed = unclaimed.map(|found| found.id.clone());
         keep(&mut self.claims, unclaimed, now, |id| blind.contains(&id.backend));
+        self.failed.retain(|id, _| {
+            blind.contains(&id.backend) || found.iter().any(|found| found.id == *id)
+        });
         let mut holding: Vec<&NodeName> =
             found.iter().filter(|found| found.is_attached()).flat_map(|f| &f.holders).collect();
         holding.sort();
@@ -50,6 +59,19 @@ impl Memory {
         let unhealthy: Vec<NodeName> =
             holding.iter().filter(is_unhealthy).map(|node| (*node).clone()).collect();
         self.storm.observe(unhealthy, holding.len(), storm, now);
+    }
+
+    /// Something failed with this volume again: when to try it anew.
+    pub fn failed(&mut self, id: &VolumeId) -> Duration {
+        let times = self.failed.entry(id.clone()).or_default();
+        let delay = RETRY_FIRST.saturating_mul(1 << (*times).min(16)).min(RETRY_LONGEST);
+        *times = times.saturating_add(1);
+        delay
+    }
+
+    /// Something succeeded with this volume.
+    pub fn succeeded(&mut self, id: &VolumeId) {
+        self.failed.remove(id);
     }
 
     /// How long the Node object has been gone.
