@@ -147,7 +147,7 @@ impl World {
             secret: "rds-csi-cluster".into(),
             deadline: Duration::from_secs(10),
             pod: None,
-            events: Bounds::default(),
+            events: tokio::sync::watch::channel(Bounds::default()).1,
         };
         let client = kube::Client::new(api.service(), "default");
         let cluster = KubeCluster::new(client, settings, Arc::new(|_| {}), &log);
