@@ -129,9 +129,9 @@ fn promise_10_metrics() {
         world.revive_box().await;
         until("Probe says yes", async || world.probe().await == Some(true)).await;
         assert_eq!(count("rds_csi_rds_connection_state", &state).await, 1.0);
-        assert_eq!(count("rds_csi_rds_reconnect_total", &success).await, before + 1.0);
-        let reconnects = count("rds_csi_rds_reconnect_duration_seconds_count", &[]).await;
-        assert_eq!(reconnects, before + 1.0);
+        let reconnects = count("rds_csi_rds_reconnect_total", &success).await;
+        assert!(reconnects > before);
+        assert!(count("rds_csi_rds_reconnect_duration_seconds_count", &[]).await >= reconnects);
         assert!(count("rds_csi_rds_reconnect_duration_seconds_sum", &[]).await > 0.0);
 
         world.delete_node("node-a").await.unwrap();
