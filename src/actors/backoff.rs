@@ -26,14 +26,18 @@ impl Backoff {
             return Duration::ZERO;
         }
         let steps = failed.min(ATTEMPT_MAX);
-        // The crate's last item is `None` ("give up"), so it gets one step more than is taken.
         // It panics where min > max and where the jitter is below one hundredth.
         let max = self.max.max(self.min);
-        let mut delays = exponential_backoff::Backoff::new(steps + 1, self.min, max);
+        // The crate varies a delay before it bounds it, so one that is far beyond `max` would
+        // always be `max`, and all controllers would come at once. There, `max` is what it varies.
+        let nominal = self.min.saturating_mul(1 << (steps - 1));
+        let (min, step) = if nominal < max { (self.min, steps) } else { (max / 2, 2) };
+        // The crate's last item is `None` ("give up"), so it gets one step more than is taken.
+        let mut delays = exponential_backoff::Backoff::new(step + 1, min, max);
         delays.set_factor(2);
         delays.set_jitter(self.whole_percent());
-        let delay = delays.iter().nth(steps as usize - 1).flatten();
-        delay.unwrap_or(max)
+        let delay = delays.iter().nth(step as usize - 1).flatten();
+        delay.unwrap_or(max).clamp(self.min, max)
     }
 
     /// The jitter, or none where the crate would round it down to an empty range.
@@ -65,6 +69,19 @@ mod test {
     #[test]
     fn a_longest_delay_below_the_first_is_the_first() {
         assert_eq!(exact(5, 2).delay(3), Duration::from_secs(5));
+        assert_eq!(exact(0, 0).delay(3), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_longest_delays_differ_too() {
+        for (min, max) in [(1, 16), (1, 30), (3, 16)] {
+            let backoff = Backoff { jitter: 0.1, ..exact(min, max) };
+            let delays: Vec<Duration> = (6..60).map(|failed| backoff.delay(failed)).collect();
+            let nine_tenths = Duration::from_secs(max).mul_f64(0.9);
+            assert!(delays.iter().all(|delay| (nine_tenths..=backoff.max).contains(delay)));
+            let shorter = delays.iter().filter(|delay| **delay < backoff.max).count();
+            assert!(shorter > 5, "{delays:?}");
+        }
     }
 
     proptest! {

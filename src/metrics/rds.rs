@@ -40,7 +40,7 @@ impl RdsMetrics {
             reconnect_duration: register
                 .took(
                     "rds_csi_rds_reconnect_duration_seconds",
-                    "Time of an attempt that succeeded, from TCP to the first answered poll",
+                    "Time from the loss of a box, or the start, until it answers",
                     [],
                     QUICK_SECONDS,
                 )?
@@ -75,7 +75,7 @@ impl RdsMetrics {
         self.connection_state.get([address]) == 1.0
     }
 
-    /// An attempt to reconnect succeeded after `took`.
+    /// A box answers again, `took` after it was lost.
     pub fn reconnected(&self, took: Duration) {
         self.reconnect.inc([status(true)]);
         self.reconnect_duration.observe([], took);

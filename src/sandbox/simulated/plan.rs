@@ -47,7 +47,7 @@ impl Plan {
             .with("reconcile.counter_interval", "100ms")
             .with("reconcile.drain_time", "1s")
             .with("backend_defaults.poll_interval", "200ms")
-            .with("backend_defaults.poll_deadline", "500ms")
+            .with("backend_defaults.poll_deadline", "1s")
             .with("backend_defaults.connect_deadline", "1s")
             .with("backend_defaults.backoff_min", "200ms")
             .with("backend_defaults.backoff_max", "800ms")
