@@ -253,7 +253,7 @@ pub fn subject(settings: ConnectionSettings) -> Subject {
     let handles = start(Parts {
         supervision,
         connect: Arc::new(Shared(peer.clone())),
-        language: Language { line, read },
+        language: Language { line, batch: |_, _, _| None, read },
         settings: settings_seen,
         metrics: Arc::new(NoMetrics),
     });
