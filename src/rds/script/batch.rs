@@ -21,6 +21,9 @@ use super::action::{self, Action, Field};
 use super::{Tag, disk, end, guarded, images, quote};
 use crate::rds::Command;
 
+/// The least that a row can have: `{t=0};`.
+const ROW_BYTES_MIN: usize = 6;
+
 /// Several commands in one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
@@ -36,7 +39,8 @@ pub struct Batch {
 /// Commands about the box as a whole share no line, nor do those with an image that is not called
 /// after its slot, or a size beyond the integers of RouterOS (64 bits, signed).
 pub fn batch(commands: &[&Command], tag: &str, line_bytes_max: usize) -> Option<Batch> {
-    let rows: Vec<Row> = commands.iter().map_while(|command| Row::of(command)).collect();
+    let sharing = commands.iter().take(line_bytes_max / ROW_BYTES_MIN);
+    let rows: Vec<Row> = sharing.map_while(|command| Row::of(command)).collect();
     let fitting = |count: usize| {
         let line = render(rows.get(..count)?, tag);
         (line.len() <= line_bytes_max).then_some(line)
