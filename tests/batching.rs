@@ -154,6 +154,7 @@ fn life() -> (Vec<Command>, Vec<Command>) {
         remove_image("c"),
         remove_image("nobody"),
         Command::Show(slot("b")),
+        Command::Table,
     ];
     ([before.to_vec(), vec![lost]].concat(), commands)
 }
