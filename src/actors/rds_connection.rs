@@ -14,7 +14,8 @@
 //! ```
 //!
 //! It owns the sessions: up to [`ConnectionSettings::lanes`] for commands ([`lanes`]) and one for
-//! polls ([`poll`]), each with one command at a time. It publishes `watch<Link>`. Whoever needs the
+//! polls ([`poll`]), each with one line at a time; commands that wait together go in one line
+//! ([`batches`]). It publishes `watch<Link>`. Whoever needs the
 //! box sends [`Execute`], mostly through [`RdsHandle`].
 //!
 //! While the link is down a command is answered at once; nothing waits behind the backoff. When it
@@ -24,6 +25,7 @@
 //!
 //! It does not know what commands mean, does not repeat them and does not judge their replies.
 
+pub mod batches;
 mod handle;
 pub mod jobs;
 pub mod lanes;
@@ -150,6 +152,8 @@ struct Volatile {
     /// Failed attempts since a session last answered its first poll.
     failed: u32,
     queue: Queue,
+    /// A [`Dispatch`] is under way.
+    dispatch_is_due: bool,
     /// The timer for the job that expires first.
     expiry: Option<SpawnHandle>,
     up: Option<Up>,
@@ -161,12 +165,23 @@ struct Volatile {
 struct Up {
     epoch: u64,
     lanes: Lanes,
+    /// May several commands share a line? Until the box shows that it does not understand that.
+    shares_lines: bool,
     /// Cancelled when nothing that runs will be answered.
     abandon: CancellationToken,
     /// Cancelled when polling shall end with a goodbye.
     stop_polling: CancellationToken,
     _abandoned_on_drop: DropGuard,
 }
+
+/// Messages that may wait for the actor itself, which looks at each at once. As many as come at the
+/// same time get into a line together.
+const MAILBOX: usize = 128;
+
+/// Waiting commands may go to free lanes.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Dispatch;
 
 /// The settings have changed, or are looked at for the first time.
 struct SettingsSeen;
@@ -181,6 +196,7 @@ impl Actor for RdsConnectionActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
         begin(self, ctx, |act, ctx| {
             ctx.add_stream(
                 WatchStream::new(act.shop.sessions.settings.clone()).map(|_| SettingsSeen),
@@ -205,6 +221,14 @@ impl Handler<Execute> for RdsConnectionActor {
 
     fn handle(&mut self, execute: Execute, ctx: &mut Self::Context) {
         enter(self, ctx, Entry::Handler, |act, ctx| act.take(ctx, execute));
+    }
+}
+
+impl Handler<Dispatch> for RdsConnectionActor {
+    type Result = ();
+
+    fn handle(&mut self, Dispatch: Dispatch, ctx: &mut Self::Context) {
+        enter(self, ctx, Entry::Handler, |act, ctx| act.dispatch(ctx));
     }
 }
 

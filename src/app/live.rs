@@ -122,6 +122,7 @@ fn connection(config: &BackendConfig) -> ConnectionSettings {
         },
         lanes: config.lanes,
         queue_max: config.queue_max,
+        line_bytes_max: config.line_bytes_max,
     }
 }
 

@@ -16,28 +16,20 @@ use crate::volume::ImagePath;
 /// How much of an unexpected answer is shown to a person, in characters.
 const SHOWN: usize = 300;
 
-/// Reads the answer to the line that was made with `tag`. `Err` holds what the box printed
-/// instead, shortened.
+/// Reads what was answered under `tag`, to a line of one command or of several. `Err` holds what
+/// the box printed instead, shortened.
 pub fn read(output: &ExecOutput, tag: &str) -> Result<Reply, String> {
     let text = String::from_utf8_lossy(&output.stdout);
     let mut reply = Reply::default();
     let (mut version, mut uptime, mut ended) = (None, None, false);
-    let mut lines = text.lines().map(str::trim_end).peekable();
-    while let Some(line) = lines.next() {
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    for (at, line) in lines.iter().enumerate() {
         let Some((what, value)) = marked(line, tag) else {
             continue;
         };
         match what {
             "error" => reply.complaint = Some(shorten(value)),
-            "disks" => {
-                // Some versions may begin a new line for each row.
-                let mut json = value.to_owned();
-                while let Some(more) = lines.next_if(|line| marked(line, tag).is_none()) {
-                    json.push(' ');
-                    json.push_str(more);
-                }
-                reply.disks = disks(&json)?;
-            }
+            "disks" => reply.disks = disks(&continued(value, &lines[at + 1..], tag))?,
             "images" => reply.image = value.trim().parse().ok().map(|count: u64| count > 0),
             "version" => version = Some(value.trim().to_owned()),
             "uptime" => uptime = duration(value.trim()),
@@ -46,7 +38,7 @@ pub fn read(output: &ExecOutput, tag: &str) -> Result<Reply, String> {
         }
     }
     if !ended {
-        return Err(complaint(output));
+        return Err(complaint(output, tag));
     }
     reply.system = version.map(|version| System { version, uptime: uptime.unwrap_or_default() });
     Ok(reply)
@@ -57,11 +49,28 @@ fn marked<'a>(line: &'a str, tag: &str) -> Option<(&'a str, &'a str)> {
     Some(rest.split_once(' ').unwrap_or((rest, "")))
 }
 
-fn complaint(output: &ExecOutput) -> String {
-    let said = [&output.stdout, &output.stderr]
-        .map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned())
-        .into_iter()
-        .find(|text| !text.is_empty());
+/// `value` and what follows it without a mark: some boxes may begin a line with every row. Behind
+/// the rows there may be other text.
+fn continued(value: &str, following: &[&str], tag: &str) -> String {
+    let unmarked = following.iter().take_while(|line| !line.starts_with(stem(tag)));
+    std::iter::once(&value).chain(unmarked).copied().collect::<Vec<_>>().join("\n")
+}
+
+/// What the tags of one line have in common.
+fn stem(tag: &str) -> &str {
+    tag.split_once('-').map_or(tag, |(stem, _)| stem)
+}
+
+/// What was printed without a mark: what is marked is the answer to this command, or to others in
+/// the same line.
+fn complaint(output: &ExecOutput, tag: &str) -> String {
+    let unmarked = |bytes: &Vec<u8>| {
+        let text = String::from_utf8_lossy(bytes);
+        let lines = text.lines().filter(|line| !line.starts_with(stem(tag)));
+        lines.collect::<Vec<_>>().join("\n").trim().to_owned()
+    };
+    let said =
+        [&output.stdout, &output.stderr].map(unmarked).into_iter().find(|text| !text.is_empty());
     let status = output.exit_status.map_or("no exit status".into(), |s| format!("exit {s}"));
     format!("{} ({status})", said.map_or("nothing was printed".into(), |text| shorten(&text)))
 }
@@ -75,12 +84,9 @@ fn shorten(text: &str) -> String {
 }
 
 fn disks(json: &str) -> Result<Vec<Disk>, String> {
-    // Whatever follows the rows is none of them.
     let mut values = serde_json::Deserializer::from_str(json).into_iter::<Value>();
-    let rows = values
-        .next()
-        .unwrap_or(Ok(Value::Null))
-        .map_err(|error| format!("rows are no JSON: {error}: {}", shorten(json)))?;
+    let rows = values.next().unwrap_or_else(|| serde_json::from_str(""));
+    let rows = rows.map_err(|error| format!("rows are no JSON: {error}: {}", shorten(json)))?;
     let Value::Array(rows) = rows else {
         return Err(format!("rows are no array: {}", shorten(json)));
     };
@@ -217,6 +223,28 @@ mod test {
     fn a_sentinel_of_another_exec_does_not_count() {
         assert!(read(&output("other end\r\n"), "t").is_err());
         assert!(read(&output("tt end\r\n"), "t").is_err());
+    }
+
+    #[test]
+    fn each_command_of_a_line_is_read_by_its_own_tag() {
+        let said =
+            "t-1 error full\r\nt-1 disks []\r\nt-1 end\r\nt-10 disks []\r\nt-2 end\r\nbad\r\n";
+        let read = |tag| read(&output(said), tag);
+        assert_eq!(read("t-1").unwrap().complaint.as_deref(), Some("full"));
+        assert_eq!(read("t-2").unwrap(), Reply::default());
+        for unfinished in ["t-10", "t-3", "t"] {
+            assert_eq!(read(unfinished).unwrap_err(), "bad (no exit status)", "{unfinished}");
+        }
+    }
+
+    #[test]
+    fn rows_may_stand_on_lines_of_their_own() {
+        for after in ["", "t-1 end\r\n", "\r\n", "warning\r\n"] {
+            let said =
+                format!("t-0 disks [{{\"slot\":\"a\"}},\r\n{{\"slot\":\"b\"}}]\r\n{after}t-0 end");
+            let slots: Vec<_> = read(&output(&said), "t-0").unwrap().disks;
+            assert_eq!(slots.iter().map(|disk| disk.slot.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        }
     }
 
     #[test]

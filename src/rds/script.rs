@@ -12,8 +12,12 @@
 //! manual, Scripting, reserved variable names). The console parses the whole line before it runs
 //! any of it, and an error that nobody catches ends it, so `end` is printed only when all was run.
 
-use super::{Change, Command, Export, NewDisk};
-use crate::volume::{ImagePath, Slot, VolumePath};
+pub mod action;
+pub mod batch;
+
+use self::action::{Action, Field};
+use super::Command;
+use crate::volume::VolumePath;
 
 /// What the table needs; `detail` with every property would be about a KiB a row.
 const TABLE_PROPERTIES: &str = ".id,slot,type,file-path,file-size,size,comment,disabled,\
@@ -22,43 +26,34 @@ const TABLE_PROPERTIES: &str = ".id,slot,type,file-path,file-size,size,comment,d
 /// The line that runs `command`. `tag` marks what belongs to the answer; it is fresh for every
 /// exec and takes `[a-z0-9]` only.
 pub fn line(command: &Command, tag: &str) -> String {
-    let act = act(command);
-    let guarded = if act.is_empty() {
-        String::new()
-    } else {
-        format!(":onerror csiError in={{ {act} }} do={{ {} }}; ", say(tag, "error", "$csiError"))
+    let tag = Tag::Text(tag);
+    let mut said = match Action::of(command) {
+        None => whole(command, tag),
+        Some(action) => {
+            let say = |field| action::literal(command, field).unwrap_or_default();
+            let mut said = guarded(tag, &action.act(&say));
+            said.push(disk(tag, &say(Field::Slot)));
+            if action::image(command).is_some() {
+                said.push(images(tag, &say(Field::Image)));
+            }
+            said
+        }
     };
-    let shown: Vec<String> = show(command, tag);
-    format!("{guarded}{}; :put \"{tag} end\"", shown.join("; "))
+    said.push(end(tag));
+    said.join("; ")
 }
 
-/// What the command does to the box; nothing for one that only looks.
-fn act(command: &Command) -> String {
-    match command {
-        Command::Poll | Command::Table | Command::Show(_) | Command::Pool(_) => String::new(),
-        Command::Create(disk) => create(disk),
-        Command::Rebuild(disk) => rebuild(disk),
-        Command::Change(change) => self::change(change),
-        Command::Unexport { slot, expect } => format!(
-            "{}; :if ([:len $csiItem]=1) do={{ /disk/set $csiItem nvme-tcp-export=no }}",
-            judged(slot, expect)
-        ),
-        Command::Delete { slot, expect, deleting, image } => format!(
-            ":local csiItem [/disk/find where slot={} and comment={} and ({})]; \
-             :if ([:len $csiItem]=1) do={{ /disk/set $csiItem nvme-tcp-export=no; \
-             /disk/set $csiItem comment={}; /disk/remove $csiItem; {} }}",
-            quote(slot.as_str()),
-            quote(expect),
-            refers(image),
-            quote(deleting),
-            remove_image(image),
-        ),
-        Command::RemoveImage { image, .. } => remove_image(image),
-    }
+/// What stands before everything that belongs to one command.
+#[derive(Debug, Clone, Copy)]
+enum Tag<'a> {
+    /// This.
+    Text(&'a str),
+    /// What the variable `csiT` holds, blank included.
+    Variable,
 }
 
-/// What is printed afterwards.
-fn show(command: &Command, tag: &str) -> Vec<String> {
+/// What is printed about the box as a whole.
+fn whole(command: &Command, tag: Tag<'_>) -> Vec<String> {
     match command {
         Command::Poll => system(tag),
         Command::Table => {
@@ -68,94 +63,17 @@ fn show(command: &Command, tag: &str) -> Vec<String> {
             shown
         }
         Command::Pool(path) => vec![disks(tag, &pool(path))],
-        Command::Show(slot)
-        | Command::Change(Change { slot, .. })
-        | Command::Unexport { slot, .. } => vec![disk(tag, slot)],
-        Command::Create(NewDisk { slot, image, .. })
-        | Command::Rebuild(NewDisk { slot, image, .. })
-        | Command::Delete { slot, image, .. }
-        | Command::RemoveImage { slot, image } => vec![disk(tag, slot), files(tag, image)],
+        _ => Vec::new(),
     }
 }
 
-fn create(disk: &NewDisk) -> String {
-    format!(
-        ":if ([:len [/disk/find where slot={slot}]]=0) do={{ \
-         :if ([:len [/file/find where name={image}]]>0) do={{ :error \"image exists\" }}; \
-         /disk/add type=file slot={slot} file-path={image} file-size={bytes} mount-filesystem=no \
-         nvme-tcp-export=no comment={comment} }}",
-        slot = quote(disk.slot.as_str()),
-        image = quote(disk.image.as_str()),
-        bytes = disk.bytes,
-        comment = quote(&disk.comment),
-    )
-}
-
-fn rebuild(disk: &NewDisk) -> String {
-    format!(
-        ":if ([:len [/disk/find where slot={slot}]]=0) do={{ \
-         :if ([:len [/file/find where name={image}]]=0) do={{ :error \"no image\" }}; \
-         :if ([:len [/disk/find where file-path={image} or file-path={rooted}]]>0) do={{ \
-         :error \"another disk has the image\" }}; \
-         /disk/add type=file slot={slot} file-path={image} mount-filesystem=no \
-         nvme-tcp-export=no comment={comment} }}",
-        slot = quote(disk.slot.as_str()),
-        image = quote(disk.image.as_str()),
-        rooted = quote(&format!("/{}", disk.image)),
-        comment = quote(&disk.comment),
-    )
-}
-
-/// `export=no` comes first and alone: it is the step that shuts hosts out. All that belongs
-/// together then changes in one `set`, so that no power cut leaves half of it.
-fn change(change: &Change) -> String {
-    let mut set = format!("comment={}", quote(&change.comment));
-    let mut first = "";
-    if let Some(export) = &change.export {
-        first = "/disk/set $csiItem nvme-tcp-export=no; ";
-        set.push(' ');
-        set.push_str(&properties(export));
+/// Does `act`, where there is something to do, and says what went wrong.
+fn guarded(tag: Tag<'_>, act: &str) -> Vec<String> {
+    if act.is_empty() {
+        return Vec::new();
     }
-    if let Some(bytes) = change.grow_to {
-        set.push_str(&format!(" file-size={bytes}"));
-    }
-    format!(
-        "{}; :if ([:len $csiItem]=1) do={{ {first}/disk/set $csiItem {set} }}",
-        judged(&change.slot, &change.expect)
-    )
-}
-
-fn properties(export: &Export) -> String {
-    format!(
-        "nvme-tcp-server-nqn={} nvme-tcp-server-port={} nvme-tcp-server-allow-host-name={} \
-         nvme-tcp-export={}",
-        quote(export.nqn.as_str()),
-        export.port,
-        quote(export.allow_host.as_ref().map_or("", |host| host.as_str())),
-        if export.on { "yes" } else { "no" },
-    )
-}
-
-/// Binds the item if its comment still is what was judged.
-fn judged(slot: &Slot, expect: &str) -> String {
-    let slot = quote(slot.as_str());
-    format!(":local csiItem [/disk/find where slot={slot} and comment={}]", quote(expect))
-}
-
-/// Removes an image unless a disk refers to it.
-fn remove_image(image: &ImagePath) -> String {
-    format!(
-        ":if ([:len [/disk/find where {}]]=0) do={{ /file/remove [/file/find where name={}] }}",
-        refers(image),
-        quote(image.as_str()),
-    )
-}
-
-/// Refers a disk to this image? `/disk` prints paths with a leading slash, `/file` without
-/// (observed on the RDS), so both spellings are looked for.
-fn refers(image: &ImagePath) -> String {
-    let (bare, rooted) = (quote(image.as_str()), quote(&format!("/{image}")));
-    format!("file-path={bare} or file-path={rooted}")
+    let said = say(tag, "error", "$csiError");
+    vec![format!(":onerror csiError in={{ {act} }} do={{ {said} }}")]
 }
 
 fn pool(path: &VolumePath) -> String {
@@ -163,29 +81,39 @@ fn pool(path: &VolumePath) -> String {
     format!("/disk/print detail as-value where mount-point={pool} or slot={pool}")
 }
 
-fn system(tag: &str) -> Vec<String> {
+fn system(tag: Tag<'_>) -> Vec<String> {
     vec![
         say(tag, "version", "[/system/resource/get version]"),
         say(tag, "uptime", "[:tostr [/system/resource/get uptime]]"),
     ]
 }
 
-fn disk(tag: &str, slot: &Slot) -> String {
-    disks(tag, &format!("/disk/print detail as-value where slot={}", quote(slot.as_str())))
+fn disk(tag: Tag<'_>, slot: &str) -> String {
+    disks(tag, &format!("/disk/print detail as-value where slot={slot}"))
 }
 
-fn disks(tag: &str, query: &str) -> String {
+fn disks(tag: Tag<'_>, query: &str) -> String {
     let json = format!("[:serialize to=json options=json.no-string-conversion value=[{query}]]");
     say(tag, "disks", &json)
 }
 
-fn files(tag: &str, image: &ImagePath) -> String {
-    let count = format!("[:len [/file/find where name={}]]", quote(image.as_str()));
-    say(tag, "images", &count)
+fn images(tag: Tag<'_>, image: &str) -> String {
+    say(tag, "images", &format!("[:len [/file/find where name={image}]]"))
 }
 
-fn say(tag: &str, what: &str, value: &str) -> String {
-    format!(":put (\"{tag} {what} \" . {value})")
+fn say(tag: Tag<'_>, what: &str, value: &str) -> String {
+    match tag {
+        Tag::Text(tag) => format!(":put (\"{tag} {what} \" . {value})"),
+        Tag::Variable => format!(":put ($csiT . \"{what} \" . {value})"),
+    }
+}
+
+/// Only a command that was run to its end says this.
+fn end(tag: Tag<'_>) -> String {
+    match tag {
+        Tag::Text(tag) => format!(":put \"{tag} end\""),
+        Tag::Variable => ":put ($csiT . \"end\")".to_owned(),
+    }
 }
 
 /// A RouterOS string that means exactly `text`. Whatever is not plain ASCII is written as `\XX`,

@@ -1,7 +1,6 @@
 //! Commands that wait for a lane: first in, first out, bounded. Pure but for the senders in it.
 //!
-//! What a lane gets is a [`Work`]. It is one job today; several in one line are a matter of this
-//! file and of [`super::lanes`] alone.
+//! What a lane gets of them is a matter of [`super::batches`].
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -26,13 +25,6 @@ pub struct Job {
     pub answer: AnswerTo,
     /// If it still waits then, it is answered that the box is busy.
     pub expires: Instant,
-}
-
-/// What one lane does in one exec.
-#[derive(Debug)]
-pub struct Work {
-    /// The job.
-    pub job: Job,
 }
 
 /// Why a command was not taken, or not kept.
@@ -95,14 +87,15 @@ impl Queue {
         self.jobs.push_back(job);
     }
 
-    /// The next work whose caller still waits.
-    pub fn take(&mut self) -> Option<Work> {
-        loop {
-            let job = self.jobs.pop_front()?;
-            if !job.answer.is_closed() {
-                return Some(Work { job });
-            }
-        }
+    /// What callers that have not gone wait for, in order. The other jobs are dropped.
+    pub fn commands(&mut self) -> Vec<&Command> {
+        self.jobs.retain(|job| !job.answer.is_closed());
+        self.jobs.iter().map(|job| &job.command).collect()
+    }
+
+    /// Takes out the first `count` jobs.
+    pub fn take(&mut self, count: usize) -> Vec<Job> {
+        self.jobs.drain(..count.min(self.jobs.len())).collect()
     }
 
     /// When the first of them expires.
@@ -152,12 +145,13 @@ mod test {
     }
 
     #[test]
-    fn a_job_whose_caller_has_gone_is_never_work() {
+    fn a_job_whose_caller_has_gone_is_dropped() {
         let mut queue = Queue::default();
         let (gone, caller) = job(Instant::now());
         queue.push(gone);
         drop(caller);
-        assert!(queue.take().is_none());
+        assert!(queue.commands().is_empty());
+        assert!(queue.take(1).is_empty());
     }
 
     #[test]
@@ -173,8 +167,8 @@ mod test {
         }
         assert_eq!(queue.next_expiry(), Some(seconds(1)));
         assert_eq!(queue.expired(seconds(1)).len(), 1);
-        assert_eq!(queue.take().unwrap().job.expires, seconds(3));
-        assert_eq!(queue.take().unwrap().job.expires, seconds(2));
+        let left: Vec<_> = queue.take(9).into_iter().map(|job| job.expires).collect();
+        assert_eq!(left, [seconds(3), seconds(2)]);
     }
 
     proptest! {
@@ -198,8 +192,13 @@ mod test {
                         }
                     }
                     2 => {
-                        let next = queue.take().map(|work| work.job.expires);
-                        prop_assert_eq!(next, callers.pop_front().map(|(at, _)| at));
+                        let waiting = queue.commands().len();
+                        let taken: Vec<_> =
+                            queue.take(2).into_iter().map(|job| job.expires).collect();
+                        let first: Vec<_> =
+                            callers.drain(..waiting.min(2)).map(|(at, _)| at).collect();
+                        prop_assert_eq!(taken, first);
+                        prop_assert_eq!(queue.waiting(), callers.len());
                     }
                     _ => drop(callers.pop_back()),
                 }

@@ -1,7 +1,8 @@
-//! Lanes: the sessions in which commands run, one at a time each.
+//! Lanes: the sessions in which commands run, one line at a time each.
 //!
-//! A command runs in a task of its own, which owns the volume's turn and the way to the caller. So
-//! neither a restart of the actor nor a caller that gives up frees a turn whose command still runs:
+//! A line runs in a task of its own, which owns the turns of its volumes and the ways to the callers.
+//! So neither a restart of the actor nor a caller that gives up frees a turn whose command still
+//! runs:
 //!
 //! ```text
 //!   open (unless a session is idle) ──▶ send ──▶ reply ──▶ answer, turn is free, session is idle
@@ -9,21 +10,32 @@
 //!     ▼                                   ▼
 //!   NotConnected, turn is free          Unanswered; the turn is kept ──▶ settle: re-read ──▶ free
 //! ```
+//!
+//! Where a line holds several jobs, what comes back without their tags decides. Some are missing:
+//! those are Unfinished and keep their turns as above, the others are answered. All are missing:
+//! most likely the console did not understand the line, and one job is to blame, or the form. Then
+//! each job runs alone. That is its re-read, too: every command looks at the box before it acts and
+//! prints what it finds, so one that had run after all changes nothing and tells its caller so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
 
 use slog::{Logger, info, warn};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::jobs::{Job, Work, not_connected};
-use super::sessions::{NoReply, Sessions};
+use super::batches::Work;
+use super::jobs::{Job, not_connected};
+use super::sessions::{Line, NoReply, Sessions};
 use crate::actors::supervision::{Panicked, caught};
 use crate::rds::ssh::Session;
 use crate::rds::{Command, Failure, Link, Reply};
 use crate::volume::turns::Turn;
+
+/// The outcome of a command that has a reply.
+const ANSWERED: &str = "answered";
 
 /// The sessions that wait for work, and how many are at work. A lane without a session opens one
 /// when it gets its first work.
@@ -39,9 +51,9 @@ impl Lanes {
         self.busy
     }
 
-    /// May one more of `lanes` go to work?
-    pub fn has_free(&self, lanes: usize) -> bool {
-        self.busy < lanes.max(1)
+    /// How many more of `lanes` may go to work.
+    pub fn free(&self, lanes: usize) -> usize {
+        lanes.max(1).saturating_sub(self.busy)
     }
 
     /// Sends one to work: its session, where one is open, and how many were found closed.
@@ -83,7 +95,8 @@ pub struct Shop {
     pub log: Logger,
 }
 
-/// How a lane's work ended. The caller has been answered.
+/// How a lane's work ended. The callers have been answered.
+#[derive(Default)]
 pub struct Ended {
     /// The session, where it can be used again.
     pub session: Option<Box<dyn Session>>,
@@ -91,11 +104,12 @@ pub struct Ended {
     pub broken: Option<String>,
     /// The panic that ended the work.
     pub panicked: Option<Panicked>,
-    /// For metrics: `answered`, `unfinished`, `unanswered`, `not_sent`.
-    pub outcome: &'static str,
+    /// For metrics, of each job: `answered`, `unfinished`, `unanswered`, `not_sent`.
+    pub outcomes: Vec<&'static str>,
+    /// The box answered no job of a line that several shared, and then each of them alone: it is
+    /// the form of such lines that it does not understand.
+    pub wants_each_alone: bool,
 }
-
-type Attempt = (Option<Box<dyn Session>>, Result<Reply, NoReply>);
 
 /// Does one work, in `session` or a fresh one, until `abandoned`.
 pub async fn run(
@@ -104,63 +118,123 @@ pub async fn run(
     work: Work,
     abandoned: CancellationToken,
 ) -> Ended {
-    let Job { command, turn, answer, .. } = work.job;
-    let sent = AtomicBool::new(false);
-    let attempt = tokio::select! {
-        biased;
-        () = abandoned.cancelled() => None,
-        attempt = caught(attempt(&shop, session, &command, &sent)) => Some(attempt),
-    };
-    let address = shop.sessions.connect.address().to_owned();
-    let (mut session, mut broken, mut panicked) = (None, None, None);
-    let result = match attempt {
-        Some(Ok((kept, Ok(reply)))) => {
-            session = kept;
-            Ok(reply)
-        }
-        Some(Ok((kept, Err(no_reply)))) => {
-            if kept.is_none() {
-                broken = Some(no_reply.clone().why());
-            }
-            session = kept;
-            Err(failure(address, no_reply))
-        }
-        Some(Err(panic)) => {
-            let why = "the driver failed over the answer".to_owned();
-            panicked = Some(panic);
-            Err(match sent.load(SeqCst) {
-                true => Failure::Unanswered { address, why },
-                false => Failure::Stopping { address },
-            })
-        }
-        None => Err(given_up(address, &shop.link.borrow(), sent.load(SeqCst))),
-    };
-    let outcome = label(&result);
-    let running = matches!(result, Err(Failure::Unanswered { .. }));
-    // The caller may have gone.
-    let _ = answer.send(result);
-    if let (true, Some(turn)) = (running, turn) {
-        // Nobody waits for it: it holds the turn, and that is all it is for.
-        tokio::spawn(settle(shop, turn));
+    let mut lane =
+        Lane { shop, abandoned, may_have_run: false, ended: Ended { session, ..Ended::default() } };
+    let again = lane.exec(work).await;
+    let all = again.len();
+    // Whatever becomes of them now, the line that they shared was sent.
+    lane.may_have_run = true;
+    for job in again {
+        let sessions = &lane.shop.sessions;
+        let work = Work::alone(job, &sessions.language, &sessions.settings());
+        lane.exec(work).await;
     }
-    Ended { session, broken, panicked, outcome }
+    let answered = lane.ended.outcomes.iter().filter(|outcome| **outcome == ANSWERED).count();
+    lane.ended.wants_each_alone = all > 0 && answered == all;
+    lane.ended
 }
+
+/// A lane at work.
+struct Lane {
+    shop: Shop,
+    abandoned: CancellationToken,
+    /// Can the jobs have run before they are sent?
+    may_have_run: bool,
+    ended: Ended,
+}
+
+impl Lane {
+    /// One exec. Answers its jobs, or gives back those that shall run alone.
+    async fn exec(&mut self, work: Work) -> Vec<Job> {
+        let Work { jobs, line, within } = work;
+        let sent = AtomicBool::new(self.may_have_run);
+        let session = self.ended.session.take();
+        let attempt = tokio::select! {
+            biased;
+            () = self.abandoned.cancelled() => None,
+            attempt = caught(attempt(&self.shop, session, &line, within, &sent)) => Some(attempt),
+        };
+        let sent = sent.load(SeqCst);
+        let address = self.shop.sessions.connect.address().to_owned();
+        let failure = match attempt {
+            Some(Ok((kept, Ok(replies)))) => {
+                self.ended.session = kept;
+                return self.read(jobs, replies);
+            }
+            Some(Ok((kept, Err(no_reply)))) => {
+                if kept.is_none() {
+                    self.ended.broken = Some(no_reply.clone().why());
+                }
+                self.ended.session = kept;
+                failure(address, no_reply, sent)
+            }
+            Some(Err(panic)) => {
+                let why = "the driver failed over the answer".to_owned();
+                self.ended.panicked = Some(panic);
+                match sent {
+                    true => Failure::Unanswered { address, why },
+                    false => Failure::Stopping { address },
+                }
+            }
+            None => given_up(address, &self.shop.link.borrow(), sent),
+        };
+        let keeps_turn = matches!(failure, Failure::Unanswered { .. });
+        for job in jobs {
+            self.answer(job, Err(failure.clone()), keeps_turn);
+        }
+        Vec::new()
+    }
+
+    /// Answers the jobs of a line that came back.
+    fn read(&mut self, jobs: Vec<Job>, replies: Vec<Result<Reply, String>>) -> Vec<Job> {
+        let shared = jobs.len() > 1;
+        if shared
+            && let Some(Err(said)) = replies.first()
+            && replies.iter().all(Result::is_err)
+        {
+            warn!(self.shop.log, "box did not finish a line of several commands; each goes alone";
+                "address" => self.shop.sessions.connect.address(), "commands" => jobs.len(),
+                "error" => said);
+            return jobs;
+        }
+        for (job, reply) in jobs.into_iter().zip(replies) {
+            let address = self.shop.sessions.connect.address().to_owned();
+            let result = reply.map_err(|said| Failure::Unfinished { address, said });
+            let keeps_turn = shared && result.is_err();
+            self.answer(job, result, keeps_turn);
+        }
+        Vec::new()
+    }
+
+    fn answer(&mut self, job: Job, result: Result<Reply, Failure>, keeps_turn: bool) {
+        self.ended.outcomes.push(label(&result));
+        // The caller may have gone.
+        let _ = job.answer.send(result);
+        if let (true, Some(turn)) = (keeps_turn, job.turn) {
+            // Nobody waits for it: it holds the turn, and that is all it is for.
+            tokio::spawn(settle(self.shop.clone(), turn));
+        }
+    }
+}
+
+type Attempt = (Option<Box<dyn Session>>, Result<Vec<Result<Reply, String>>, NoReply>);
 
 /// Opens where need be, and sends. A channel that is refused in a session that has idled is no
 /// more than a session to be replaced: nothing can have run.
 async fn attempt(
     shop: &Shop,
     session: Option<Box<dyn Session>>,
-    command: &Command,
+    line: &Line,
+    within: Duration,
     sent: &AtomicBool,
 ) -> Attempt {
-    let within = shop.sessions.settings().deadline(command);
+    let before = sent.load(SeqCst);
     if let Some(mut session) = session {
         sent.store(true, SeqCst);
-        match shop.sessions.exec(&mut *session, command, within).await {
-            Err(NoReply::NotSent(_)) => sent.store(false, SeqCst),
-            Err(no_reply @ NoReply::Unanswered(_)) => return (None, Err(no_reply)),
-            result => return (Some(session), result),
+        match shop.sessions.send(&mut *session, line, within).await {
+            Err(NoReply::NotSent(_)) => sent.store(before, SeqCst),
+            Err(no_reply) => return (None, Err(no_reply)),
+            Ok(replies) => return (Some(session), Ok(replies)),
         }
         shop.sessions.close(session).await;
     }
@@ -169,20 +243,25 @@ async fn attempt(
         Err(why) => return (None, Err(NoReply::NotSent(why))),
     };
     sent.store(true, SeqCst);
-    match shop.sessions.exec(&mut *session, command, within).await {
-        Err(NoReply::Unfinished(said)) => (Some(session), Err(NoReply::Unfinished(said))),
-        Err(no_reply) => (None, Err(no_reply)),
-        Ok(reply) => (Some(session), Ok(reply)),
+    match shop.sessions.send(&mut *session, line, within).await {
+        Ok(replies) => (Some(session), Ok(replies)),
+        Err(no_reply) => {
+            if matches!(no_reply, NoReply::NotSent(_)) {
+                sent.store(before, SeqCst);
+            }
+            (None, Err(no_reply))
+        }
     }
 }
 
-fn failure(address: String, no_reply: NoReply) -> Failure {
+/// Why there is no answer at all; `sent` says whether the command can have run.
+fn failure(address: String, no_reply: NoReply, sent: bool) -> Failure {
     match no_reply {
-        NoReply::NotSent(why) => {
-            Failure::NotConnected { address, why, next_attempt: std::time::Duration::ZERO }
+        NoReply::NotSent(why) if !sent => {
+            Failure::NotConnected { address, why, next_attempt: Duration::ZERO }
         }
-        NoReply::Unanswered(why) => Failure::Unanswered { address, why },
         NoReply::Unfinished(said) => Failure::Unfinished { address, said },
+        NoReply::NotSent(why) | NoReply::Unanswered(why) => Failure::Unanswered { address, why },
     }
 }
 
@@ -200,7 +279,7 @@ fn given_up(address: String, link: &Link, sent: bool) -> Failure {
 
 fn label(result: &Result<Reply, Failure>) -> &'static str {
     match result {
-        Ok(_) => "answered",
+        Ok(_) => ANSWERED,
         Err(Failure::Unfinished { .. }) => "unfinished",
         Err(Failure::Unanswered { .. }) => "unanswered",
         Err(_) => "not_sent",
@@ -221,7 +300,7 @@ async fn settle(shop: Shop, turn: Turn) {
         let read = async {
             let _one = one_settles.acquire().await;
             let mut session = sessions.open().await?;
-            let within = settings.deadline(&command);
+            let within = settings.deadline([&command]);
             let reply = sessions.exec(&mut *session, &command, within).await;
             if !matches!(reply, Err(NoReply::Unanswered(_))) {
                 sessions.close(session).await;

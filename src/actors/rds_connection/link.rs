@@ -82,6 +82,7 @@ impl RdsConnectionActor {
         self.volatile.up = Some(Up {
             epoch: self.epoch,
             lanes: Lanes::default(),
+            shares_lines: true,
             abandon: abandon.clone(),
             stop_polling: stop_polling.clone(),
             _abandoned_on_drop: abandon.drop_guard(),

@@ -15,11 +15,12 @@ pub trait ConnectionMetrics: Send + Sync {
     fn reconnected(&self, address: &str, after: Duration);
     /// The session of a lane was lost, and will be replaced.
     fn lane_replaced(&self, address: &str);
-    /// Commands that wait for a lane and that run.
+    /// Commands that wait for a lane, and lanes at work.
     fn queue(&self, address: &str, waiting: usize, running: usize);
     /// A command was not taken, or not kept.
     fn denied(&self, address: &str, reason: Denied);
-    /// A command that was sent has ended: `answered`, `unfinished`, `unanswered`, `not_sent`.
+    /// A command has ended: `answered`, `unfinished`, `unanswered`, `not_sent`. Those that shared a
+    /// line took the same time.
     fn executed(&self, address: &str, outcome: &'static str, took: Duration);
 }
 

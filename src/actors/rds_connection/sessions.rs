@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::settings::ConnectionSettings;
+use crate::rds::script::batch::{self, Batch};
 use crate::rds::ssh::{Connect, ExecOutput, Session, SessionError};
 use crate::rds::{Command, Reply, reply, script};
 
@@ -19,6 +20,9 @@ const TAG_CHARACTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 pub struct Language {
     /// Command and tag -> line.
     pub line: fn(&Command, &str) -> String,
+    /// Commands, tag and bound in bytes -> one line for as many as fit, from the first on; none
+    /// where those are not two.
+    pub batch: fn(&[&Command], &str, usize) -> Option<Batch>,
     /// Output and tag -> reply, or what the box printed instead.
     pub read: fn(&ExecOutput, &str) -> Result<Reply, String>,
 }
@@ -26,7 +30,31 @@ pub struct Language {
 impl Default for Language {
     /// RouterOS.
     fn default() -> Self {
-        Self { line: script::line, read: reply::read }
+        Self { line: script::line, batch: batch::batch, read: reply::read }
+    }
+}
+
+/// What goes to the box in one exec.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// The line.
+    pub text: String,
+    /// What marks the answer to each command in it, in their order.
+    pub tags: Vec<String>,
+}
+
+impl Language {
+    /// A line for `command` alone.
+    pub fn alone(&self, command: &Command) -> Line {
+        let tag = tag();
+        Line { text: (self.line)(command, &tag), tags: vec![tag] }
+    }
+
+    /// A line of at most `bytes_max` bytes for as many of `commands` as fit, from the first on;
+    /// none where those are not two.
+    pub fn together(&self, commands: &[&Command], bytes_max: usize) -> Option<Line> {
+        let batch = (self.batch)(commands, &tag(), bytes_max)?;
+        Some(Line { text: batch.line, tags: batch.tags })
     }
 }
 
@@ -85,10 +113,24 @@ impl Sessions {
         command: &Command,
         within: Duration,
     ) -> Result<Reply, NoReply> {
-        let tag = tag();
-        let line = (self.language.line)(command, &tag);
-        match timeout(within, session.exec(&line)).await {
-            Ok(Ok(output)) => (self.language.read)(&output, &tag).map_err(NoReply::Unfinished),
+        let line = self.language.alone(command);
+        let mut replies = self.send(session, &line, within).await?.into_iter();
+        let said_nothing = || Err("no command was sent".into());
+        replies.next().unwrap_or_else(said_nothing).map_err(NoReply::Unfinished)
+    }
+
+    /// One exec; for each of its commands the reply, or what the box printed instead. After
+    /// [`NoReply::Unanswered`] the session must be dropped.
+    pub async fn send(
+        &self,
+        session: &mut dyn Session,
+        line: &Line,
+        within: Duration,
+    ) -> Result<Vec<Result<Reply, String>>, NoReply> {
+        match timeout(within, session.exec(&line.text)).await {
+            Ok(Ok(output)) => {
+                Ok(line.tags.iter().map(|tag| (self.language.read)(&output, tag)).collect())
+            }
             Ok(Err(error @ SessionError::Channel(_))) => Err(NoReply::NotSent(error.to_string())),
             Ok(Err(error)) => Err(NoReply::Unanswered(error.to_string())),
             Err(_) => {

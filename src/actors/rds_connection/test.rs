@@ -1,5 +1,6 @@
 mod restarts;
 mod scripted;
+mod shared;
 mod work;
 
 use std::sync::Arc;

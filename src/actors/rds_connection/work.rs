@@ -2,11 +2,11 @@
 
 use actix::prelude::*;
 use futures::future::join_all;
-use slog::info;
+use slog::{info, warn};
 use tokio::time::Instant;
 
 use super::jobs::{AnswerTo, Denied, Job, not_connected};
-use super::{Execute, RdsConnectionActor, lanes};
+use super::{Dispatch, Execute, RdsConnectionActor, batches, lanes};
 use crate::actors::supervision::{Entry, Fate, later, spawn, stop};
 use crate::rds::Failure;
 use crate::rds::ssh::Session;
@@ -22,6 +22,10 @@ impl RdsConnectionActor {
         }
         let settings = self.shop.sessions.settings();
         if !self.volatile.queue.has_room(settings.queue_max) {
+            // What has come with this one may have a free lane.
+            self.dispatch(ctx);
+        }
+        if !self.volatile.queue.has_room(settings.queue_max) {
             return self.deny(answer, Denied::Busy);
         }
         self.volatile.queue.push(Job {
@@ -30,7 +34,16 @@ impl RdsConnectionActor {
             answer,
             expires: Instant::now() + settings.command_deadline,
         });
-        self.dispatch(ctx);
+        self.dispatch_soon(ctx);
+    }
+
+    /// Sends waiting work to free lanes when everything has been looked at that came with this:
+    /// commands that were asked for together go together, lanes that got free together share what
+    /// waits. No time passes meanwhile.
+    pub(super) fn dispatch_soon(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.volatile.dispatch_is_due, true) {
+            ctx.notify(Dispatch);
+        }
     }
 
     pub(super) fn deny(&self, answer: AnswerTo, denied: Denied) {
@@ -47,10 +60,14 @@ impl RdsConnectionActor {
 
     /// Sends waiting work to free lanes.
     pub(super) fn dispatch(&mut self, ctx: &mut Context<Self>) {
-        let lanes = self.shop.sessions.settings().lanes;
+        self.volatile.dispatch_is_due = false;
+        let settings = self.shop.sessions.settings();
+        let language = self.shop.sessions.language;
         while let Some(up) = &mut self.volatile.up
-            && up.lanes.has_free(lanes)
-            && let Some(work) = self.volatile.queue.take()
+            && let free = up.lanes.free(settings.lanes)
+            && free > 0
+            && let queue = &mut self.volatile.queue
+            && let Some(work) = batches::next(queue, free, up.shares_lines, &language, &settings)
         {
             let (session, closed) = up.lanes.take();
             let (epoch, abandon) = (up.epoch, up.abandon.clone());
@@ -60,7 +77,9 @@ impl RdsConnectionActor {
             let began = Instant::now();
             let run = lanes::run(self.shop.clone(), session, work, abandon);
             spawn(self, ctx, Fate::Detached, run, move |act, ctx, ended| {
-                act.metrics.executed(&act.address, ended.outcome, began.elapsed());
+                for outcome in &ended.outcomes {
+                    act.metrics.executed(&act.address, outcome, began.elapsed());
+                }
                 act.lane_ended(ctx, epoch, ended);
             });
         }
@@ -81,12 +100,16 @@ impl RdsConnectionActor {
                 "address" => &self.address, "error" => why);
             self.metrics.lane_replaced(&self.address);
         }
+        if ended.wants_each_alone && std::mem::take(&mut up.shares_lines) {
+            warn!(self.guard.log(), "box does not understand lines of several commands; \
+                until it is connected anew each goes alone"; "address" => &self.address);
+        }
         up.lanes.give_back(ended.session);
         let surplus = up.lanes.surplus(self.shop.sessions.settings().lanes);
         let busy = up.lanes.busy();
         self.close_surplus(ctx, surplus);
         if !self.stopping {
-            self.dispatch(ctx);
+            self.dispatch_soon(ctx);
         } else if busy == 0 {
             self.disconnect(ctx);
         }

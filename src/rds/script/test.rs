@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::volume::Nqn;
+use crate::rds::{Change, Export, NewDisk};
+use crate::volume::{ImagePath, Nqn, Slot};
 
 fn slot() -> Slot {
     Slot::parse("pvc-1").unwrap()

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::actors::doubles::{Restarted, supervision};
 use crate::actors::supervision::Faults;
+use crate::rds::script::batch::Batch;
 use crate::rds::ssh::{ConnectError, ExecOutput, Session, SessionError};
 use crate::rds::{Rds, Reply, System};
 use crate::volume::turns::Turns;
@@ -28,6 +29,8 @@ pub enum Doing {
     Refuses,
     /// Answered without the sentinel.
     Garbles,
+    /// Nothing of a line with this in it is answered.
+    Spoils,
     /// Answered so that reading the answer panics.
     Confuses,
 }
@@ -99,7 +102,14 @@ impl Box_ {
         *self.goodbyes.lock().unwrap()
     }
 
-    /// How many commands began like this.
+    /// How many commands were in each line that held one that began like this.
+    pub fn shared(&self, command: &str) -> Vec<usize> {
+        let lines = self.lines.lock().unwrap();
+        let found = lines.iter().filter(|line| line.contains(&format!(" {command}")));
+        found.map(|line| line.lines().count()).collect()
+    }
+
+    /// How many lines held a command that began like this.
     pub fn count(&self, command: &str) -> usize {
         let lines = self.lines.lock().unwrap();
         lines.iter().filter(|line| line.contains(&format!(" {command}"))).count()
@@ -170,13 +180,37 @@ impl Session for Scripted {
         if self.closed.is_cancelled() {
             return Err(SessionError::Closed("it was closed before".into()));
         }
-        let doing = self.doing(line);
-        if !matches!(doing, Doing::Refuses) {
+        let parts: Vec<_> = line.lines().map(|part| (part, self.doing(part))).collect();
+        if !parts.iter().any(|(_, doing)| matches!(doing, Doing::Refuses)) {
             self.peer.lines.lock().unwrap().push(line.to_owned());
         }
-        let tag = line.split_once(' ').unwrap().0;
+        if parts.iter().any(|(_, doing)| matches!(doing, Doing::Spoils)) {
+            return Ok(ExecOutput { stdout: b"syntax error".to_vec(), ..ExecOutput::default() });
+        }
+        let mut stdout = String::new();
+        for (part, doing) in parts {
+            stdout += &self.run(part, doing).await?;
+            stdout.push('\n');
+        }
+        Ok(ExecOutput { stdout: stdout.into_bytes(), ..ExecOutput::default() })
+    }
+
+    fn closed(&self) -> CancellationToken {
+        self.closed.clone()
+    }
+
+    async fn close(self: Box<Self>) {
+        *self.peer.goodbyes.lock().unwrap() += 1;
+        self.closed.cancel();
+    }
+}
+
+impl Scripted {
+    /// What is printed by one command.
+    async fn run(&self, command: &str, doing: Doing) -> Result<String, SessionError> {
+        let tag = command.split_once(' ').unwrap().0;
         let uptime = self.peer.behaviour.lock().unwrap().uptime;
-        let stdout = match doing {
+        Ok(match doing {
             Doing::Takes(seconds) => {
                 let closed = self.closed.clone();
                 tokio::select! {
@@ -195,19 +229,9 @@ impl Session for Scripted {
                 return Err(SessionError::Closed("dropped".into()));
             }
             Doing::Refuses => return Err(SessionError::Channel("too many".into())),
-            Doing::Garbles => "syntax error".into(),
+            Doing::Garbles | Doing::Spoils => "syntax error".into(),
             Doing::Confuses => "confusing".into(),
-        };
-        Ok(ExecOutput { stdout: stdout.into_bytes(), ..ExecOutput::default() })
-    }
-
-    fn closed(&self) -> CancellationToken {
-        self.closed.clone()
-    }
-
-    async fn close(self: Box<Self>) {
-        *self.peer.goodbyes.lock().unwrap() += 1;
-        self.closed.cancel();
+        })
     }
 }
 
@@ -215,11 +239,20 @@ fn line(command: &Command, tag: &str) -> String {
     format!("{tag} {command:?}")
 }
 
+/// Several commands: one on each line, as many as the bound has bytes.
+fn batch(commands: &[&Command], tag: &str, bytes_max: usize) -> Option<Batch> {
+    let count = commands.len().min(bytes_max);
+    let tags: Vec<_> = (0..count).map(|at| format!("{tag}-{at}")).collect();
+    let lines: Vec<_> = commands.iter().zip(&tags).map(|(c, tag)| line(c, tag)).collect();
+    (count > 1).then(|| Batch { line: lines.join("\n"), tags })
+}
+
 fn read(output: &ExecOutput, tag: &str) -> Result<Reply, String> {
     let said = String::from_utf8(output.stdout.clone()).unwrap();
-    assert_ne!(said, "confusing", "the answer is read wrongly");
-    let Some(uptime) = said.strip_prefix(tag) else {
-        return Err(said);
+    assert!(!said.contains("confusing"), "the answer is read wrongly");
+    let mut answers = said.lines().filter_map(|line| line.split_once(' '));
+    let Some((_, uptime)) = answers.find(|(marked, _)| *marked == tag) else {
+        return Err(said.trim().to_owned());
     };
     let system = System {
         version: "7.21".into(),
@@ -238,7 +271,20 @@ pub struct Subject {
     pub turns: Turns,
 }
 
+/// Every command goes alone.
 pub fn subject(settings: ConnectionSettings) -> Subject {
+    subject_with(settings, |_, _, _| None)
+}
+
+/// As many commands share a line as [`ConnectionSettings::line_bytes_max`] has bytes.
+pub fn sharing(settings: ConnectionSettings) -> Subject {
+    subject_with(settings, batch)
+}
+
+fn subject_with(
+    settings: ConnectionSettings,
+    batch: fn(&[&Command], &str, usize) -> Option<Batch>,
+) -> Subject {
     let (supervision, faults, restarted) = supervision();
     let peer = Arc::new(Box_ {
         start: Instant::now(),
@@ -253,7 +299,7 @@ pub fn subject(settings: ConnectionSettings) -> Subject {
     let handles = start(Parts {
         supervision,
         connect: Arc::new(Shared(peer.clone())),
-        language: Language { line, read },
+        language: Language { line, batch, read },
         settings: settings_seen,
         metrics: Arc::new(NoMetrics),
     });

@@ -1,0 +1,260 @@
+//! What a command does to the box, said over values: quoted text where a command has a line to
+//! itself, variables where several share one. So each is written once and cannot differ between
+//! the two.
+
+use super::quote;
+use crate::rds::{Change, Command, NewDisk};
+use crate::volume::{ImagePath, Slot};
+
+/// A kind of command that concerns one disk. Commands of one kind differ in their values alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// [`Command::Show`].
+    Show,
+    /// [`Command::Create`].
+    Create,
+    /// [`Command::Rebuild`].
+    Rebuild,
+    /// [`Command::Change`].
+    Change {
+        /// Says how the disk is exported.
+        export: bool,
+        /// Gives a size.
+        grow: bool,
+    },
+    /// [`Command::Unexport`].
+    Unexport,
+    /// [`Command::Delete`].
+    Delete,
+    /// [`Command::RemoveImage`].
+    RemoveImage,
+}
+
+/// A value of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// The disk.
+    Slot,
+    /// Its image, as `/file` has it.
+    Image,
+    /// Its image with a leading slash, as `/disk` may print it.
+    Rooted,
+    /// The size.
+    Bytes,
+    /// The comment that is written.
+    Comment,
+    /// The comment that was judged.
+    Expect,
+    /// NQN of the export.
+    Nqn,
+    /// Port of the export.
+    Port,
+    /// The host that may connect.
+    Host,
+    /// Is it exported?
+    Export,
+}
+
+/// How a value is said.
+pub type Say<'a> = &'a dyn Fn(Field) -> String;
+
+impl Action {
+    /// The kind of `command`; none for one that asks about the box as a whole.
+    pub fn of(command: &Command) -> Option<Self> {
+        Some(match command {
+            Command::Poll | Command::Table | Command::Pool(_) => return None,
+            Command::Show(_) => Self::Show,
+            Command::Create(_) => Self::Create,
+            Command::Rebuild(_) => Self::Rebuild,
+            Command::Change(change) => {
+                Self::Change { export: change.export.is_some(), grow: change.grow_to.is_some() }
+            }
+            Command::Unexport { .. } => Self::Unexport,
+            Command::Delete { .. } => Self::Delete,
+            Command::RemoveImage { .. } => Self::RemoveImage,
+        })
+    }
+
+    /// Is it about an image, too?
+    pub fn names_image(self) -> bool {
+        match self {
+            Self::Create | Self::Rebuild | Self::Delete | Self::RemoveImage => true,
+            Self::Show | Self::Change { .. } | Self::Unexport => false,
+        }
+    }
+
+    /// What it does to the box; nothing where it only looks.
+    pub fn act(self, say: Say<'_>) -> String {
+        match self {
+            Self::Show => String::new(),
+            Self::Create => create(say),
+            Self::Rebuild => rebuild(say),
+            Self::Change { export, grow } => change(say, export, grow),
+            Self::Unexport => if_judged(say, "/disk/set $csiItem nvme-tcp-export=no"),
+            Self::Delete => {
+                let set = "/disk/set $csiItem nvme-tcp-export=no; /disk/set $csiItem comment=";
+                let (comment, image) = (say(Field::Comment), remove_image(say));
+                let what = format!("{set}{comment}; /disk/remove $csiItem; {image}");
+                if_found(say, &format!(" and ({})", refers(say)), &what)
+            }
+            Self::RemoveImage => remove_image(say),
+        }
+    }
+}
+
+/// The disk that `command` is about.
+pub fn slot(command: &Command) -> Option<&Slot> {
+    match command {
+        Command::Poll | Command::Table | Command::Pool(_) => None,
+        Command::Show(slot)
+        | Command::Change(Change { slot, .. })
+        | Command::Unexport { slot, .. }
+        | Command::Create(NewDisk { slot, .. })
+        | Command::Rebuild(NewDisk { slot, .. })
+        | Command::Delete { slot, .. }
+        | Command::RemoveImage { slot, .. } => Some(slot),
+    }
+}
+
+/// The image that `command` names.
+pub fn image(command: &Command) -> Option<&ImagePath> {
+    match command {
+        Command::Create(NewDisk { image, .. })
+        | Command::Rebuild(NewDisk { image, .. })
+        | Command::Delete { image, .. }
+        | Command::RemoveImage { image, .. } => Some(image),
+        _ => None,
+    }
+}
+
+/// A value of `command` as RouterOS reads it; none where it has no such value.
+pub fn literal(command: &Command, field: Field) -> Option<String> {
+    let export = match command {
+        Command::Change(change) => change.export.as_ref(),
+        _ => None,
+    };
+    match field {
+        Field::Slot => slot(command).map(|slot| quote(slot.as_str())),
+        Field::Image => image(command).map(|image| quote(image.as_str())),
+        Field::Rooted => image(command).map(|image| quote(&format!("/{image}"))),
+        Field::Bytes => bytes(command).map(|bytes| bytes.to_string()),
+        Field::Comment => comment(command).map(quote),
+        Field::Expect => expect(command).map(quote),
+        Field::Nqn => export.map(|export| quote(export.nqn.as_str())),
+        Field::Port => export.map(|export| export.port.to_string()),
+        Field::Host => {
+            let host = |host: &crate::volume::Nqn| quote(host.as_str());
+            export.map(|export| export.allow_host.as_ref().map_or_else(|| quote(""), host))
+        }
+        Field::Export => export.map(|export| if export.on { "yes" } else { "no" }.to_owned()),
+    }
+}
+
+/// The size that `command` gives.
+pub fn bytes(command: &Command) -> Option<u64> {
+    match command {
+        Command::Create(disk) => Some(disk.bytes),
+        Command::Change(change) => change.grow_to,
+        _ => None,
+    }
+}
+
+fn comment(command: &Command) -> Option<&str> {
+    match command {
+        Command::Create(disk) | Command::Rebuild(disk) => Some(&disk.comment),
+        Command::Change(change) => Some(&change.comment),
+        Command::Delete { deleting, .. } => Some(deleting),
+        _ => None,
+    }
+}
+
+fn expect(command: &Command) -> Option<&str> {
+    match command {
+        Command::Change(Change { expect, .. })
+        | Command::Unexport { expect, .. }
+        | Command::Delete { expect, .. } => Some(expect),
+        _ => None,
+    }
+}
+
+fn create(say: Say<'_>) -> String {
+    format!(
+        ":if ([:len [/disk/find where slot={slot}]]=0) do={{ \
+         :if ([:len [/file/find where name={image}]]>0) do={{ :error \"image exists\" }}; \
+         /disk/add type=file slot={slot} file-path={image} file-size={bytes} mount-filesystem=no \
+         nvme-tcp-export=no comment={comment} }}",
+        slot = say(Field::Slot),
+        image = say(Field::Image),
+        bytes = say(Field::Bytes),
+        comment = say(Field::Comment),
+    )
+}
+
+fn rebuild(say: Say<'_>) -> String {
+    format!(
+        ":if ([:len [/disk/find where slot={slot}]]=0) do={{ \
+         :if ([:len [/file/find where name={image}]]=0) do={{ :error \"no image\" }}; \
+         :if ([:len [/disk/find where {refers}]]>0) do={{ \
+         :error \"another disk has the image\" }}; \
+         /disk/add type=file slot={slot} file-path={image} mount-filesystem=no \
+         nvme-tcp-export=no comment={comment} }}",
+        slot = say(Field::Slot),
+        image = say(Field::Image),
+        refers = refers(say),
+        comment = say(Field::Comment),
+    )
+}
+
+/// `export=no` comes first and alone: it is the step that shuts hosts out. All that belongs
+/// together then changes in one `set`, so that no power cut leaves half of it.
+fn change(say: Say<'_>, export: bool, grow: bool) -> String {
+    let mut set = String::new();
+    if export {
+        set.push_str("/disk/set $csiItem nvme-tcp-export=no; ");
+    }
+    set.push_str(&format!("/disk/set $csiItem comment={}", say(Field::Comment)));
+    if export {
+        set.push_str(&format!(
+            " nvme-tcp-server-nqn={} nvme-tcp-server-port={} \
+             nvme-tcp-server-allow-host-name={} nvme-tcp-export={}",
+            say(Field::Nqn),
+            say(Field::Port),
+            say(Field::Host),
+            say(Field::Export),
+        ));
+    }
+    if grow {
+        set.push_str(&format!(" file-size={}", say(Field::Bytes)));
+    }
+    if_judged(say, &set)
+}
+
+/// Does `what` with the item if its comment still is what was judged.
+fn if_judged(say: Say<'_>, what: &str) -> String {
+    if_found(say, "", what)
+}
+
+/// The same with one condition more.
+fn if_found(say: Say<'_>, more: &str, what: &str) -> String {
+    format!(
+        ":local csiItem [/disk/find where slot={} and comment={}{more}]; \
+         :if ([:len $csiItem]=1) do={{ {what} }}",
+        say(Field::Slot),
+        say(Field::Expect),
+    )
+}
+
+/// Removes an image unless a disk refers to it.
+fn remove_image(say: Say<'_>) -> String {
+    format!(
+        ":if ([:len [/disk/find where {}]]=0) do={{ /file/remove [/file/find where name={}] }}",
+        refers(say),
+        say(Field::Image),
+    )
+}
+
+/// Does a disk refer to the image? `/disk` prints paths with a leading slash, `/file` without
+/// (observed on the RDS), so both spellings are looked for.
+fn refers(say: Say<'_>) -> String {
+    format!("file-path={} or file-path={}", say(Field::Image), say(Field::Rooted))
+}
