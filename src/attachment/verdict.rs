@@ -88,6 +88,8 @@ pub enum Presence {
 pub enum AttachmentFacts {
     /// There.
     Present,
+    /// There, deleted, and held by a finalizer.
+    Going,
     /// Not there, for so long.
     Absent(Duration),
 }
@@ -292,6 +294,11 @@ fn current(record: &Record, disk: &DiskFacts<'_>, facts: &Facts<'_>, rules: Rule
         State::Fenced if facts.holders.iter().any(Holder::is_released_by_us) => {
             verdict_of(Action::Release, "fenced, and the VolumeAttachment is still there")
         }
+        State::Fenced if facts.holders.iter().any(Holder::is_kept_by_finalizer) => verdict_of(
+            Action::Report,
+            "fenced from a node that is gone; the VolumeAttachment is deleted, and a finalizer \
+             that is not ours keeps it",
+        ),
         _ => verdict_of(Action::Nothing, "nobody holds it"),
     }
 }
@@ -350,7 +357,7 @@ fn urgency(action: Action) -> u8 {
 
 impl Holder {
     fn has_attachment(&self) -> bool {
-        self.attachment == AttachmentFacts::Present
+        !matches!(self.attachment, AttachmentFacts::Absent(_))
     }
 
     /// Is the Node object gone?
@@ -360,7 +367,11 @@ impl Holder {
 
     /// A node that is there releases by itself: the external-attacher unpublishes.
     fn is_released_by_us(&self) -> bool {
-        self.has_attachment() && self.is_gone()
+        self.attachment == AttachmentFacts::Present && self.is_gone()
+    }
+
+    fn is_kept_by_finalizer(&self) -> bool {
+        self.attachment == AttachmentFacts::Going && self.is_gone()
     }
 }
 

@@ -22,11 +22,8 @@ pub fn read(output: &ExecOutput, tag: &str) -> Result<Reply, String> {
     let text = String::from_utf8_lossy(&output.stdout);
     let mut reply = Reply::default();
     let (mut version, mut uptime, mut ended) = (None, None, false);
-    for line in text.lines().map(str::trim_end) {
-        let Some((what, value)) = marked(line, tag) else {
-            continue;
-        };
-        match what {
+    for (what, value) in &parts(&text, tag) {
+        match *what {
             "error" => reply.complaint = Some(shorten(value)),
             "disks" => reply.disks = disks(value)?,
             "images" => reply.image = value.trim().parse().ok().map(|count: u64| count > 0),
@@ -41,6 +38,19 @@ pub fn read(output: &ExecOutput, tag: &str) -> Result<Reply, String> {
     }
     reply.system = version.map(|version| System { version, uptime: uptime.unwrap_or_default() });
     Ok(reply)
+}
+
+/// What is marked as ours. Rows may come on lines of their own; they belong to the mark before.
+fn parts<'a>(text: &'a str, tag: &str) -> Vec<(&'a str, String)> {
+    let mut parts: Vec<(&str, String)> = Vec::new();
+    for line in text.lines().map(str::trim_end) {
+        match (marked(line, tag), parts.last_mut()) {
+            (Some((what, value)), _) => parts.push((what, value.to_owned())),
+            (None, Some(("disks", rows))) if !rows.ends_with(']') => rows.push_str(line),
+            (None, _) => {}
+        }
+    }
+    parts
 }
 
 fn marked<'a>(line: &'a str, tag: &str) -> Option<(&'a str, &'a str)> {
@@ -218,6 +228,15 @@ mod test {
         let row = r#"t disks [{"slot":"a","file-size":"1024.0GiB"}]"#;
         let reply = read(&output(&format!("{row}\nt end")), "t").unwrap();
         assert_eq!((reply.disks[0].bytes, reply.disks[0].exported), (None, None));
+    }
+
+    #[test]
+    fn rows_on_lines_of_their_own_are_read_and_what_follows_is_not_taken_for_one() {
+        let rows = "t disks [{\"slot\":\"a\"},\r\n{\"slot\":\"b\"}]\r\nlog: hello]\r\nt end";
+        let reply = read(&output(rows), "t").unwrap();
+        let slots: Vec<&str> = reply.disks.iter().map(|disk| disk.slot.as_str()).collect();
+        assert_eq!(slots, ["a", "b"]);
+        assert!(read(&output("t disks [{\"slot\":\"a\"},\r\nt end"), "t").is_err());
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Act<'_> {
             return Ok(Done::Nothing);
         };
         let seen = found.record.as_ref().map_or(0, |record| record.generation);
-        let fence = found.is_out_of_service() && copied.state == State::Attached;
+        let fence = found.copied_is_out_of_service && copied.state == State::Attached;
         let next = if fence { copied.fence(seen, Nonce::random()) } else { copied.clone() };
         if found.as_copied && !fence {
             // Only the comment went back; whoever is connected stays so.
@@ -155,7 +155,7 @@ impl Act<'_> {
         let (Some(copy), Some(copied)) = (&found.copy, &found.copied) else {
             return Ok(Done::Nothing);
         };
-        let fence = found.is_out_of_service() && copied.state == State::Attached;
+        let fence = found.copied_is_out_of_service && copied.state == State::Attached;
         let new = NewDisk {
             slot: ground.id.slot.clone(),
             image: copy.image.clone(),

@@ -38,6 +38,8 @@ pub(super) struct Found {
     pub volume: Option<Arc<Volume>>,
     pub copy: Option<Copy>,
     pub copied: Option<Record>,
+    /// Is a node that holds it by the copy tainted out-of-service?
+    pub copied_is_out_of_service: bool,
     copy_is_damaged: bool,
     is_going: bool,
     /// The nodes that hold it, or that it was fenced from.
@@ -127,6 +129,7 @@ impl Survey<'_> {
         };
         let listed = |entry: &Deleting| entry.backend == id.backend && entry.slot == id.slot;
         Found {
+            copied_is_out_of_service: copied_names.iter().any(|name| self.presence(name).1),
             as_recorded: is_as(record.as_ref().ok(), &holders),
             as_copied: is_as(copied.as_ref(), &copied_names),
             without_attachment: holders.iter().filter(|n| of_node(n).is_none()).cloned().collect(),
@@ -215,11 +218,6 @@ impl Found {
         if self.is_ours { self.record.as_ref().ok() } else { self.copied.as_ref() }
     }
 
-    /// Is a holder tainted out-of-service?
-    pub fn is_out_of_service(&self) -> bool {
-        self.nodes.values().any(|(_, out_of_service)| *out_of_service)
-    }
-
     /// The facts on which the verdict is found.
     pub fn facts<'a>(
         &'a self,
@@ -271,6 +269,8 @@ impl Found {
         };
         let attachment = if self.without_attachment.contains(node) {
             AttachmentFacts::Absent(memory.attachment_gone(&self.id, node, now))
+        } else if self.stale.iter().any(|va| va.node == *node && va.deleting) {
+            AttachmentFacts::Going
         } else {
             AttachmentFacts::Present
         };
