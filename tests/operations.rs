@@ -11,6 +11,8 @@ mod delete;
 mod fences;
 #[path = "support/in_memory.rs"]
 mod in_memory;
+#[path = "operations/interruptions.rs"]
+mod interruptions;
 #[path = "operations/passes.rs"]
 mod passes;
 #[path = "operations/publish.rs"]

@@ -70,6 +70,8 @@ pub struct Holder {
     pub attachment: AttachmentFacts,
     /// Do counters of any of its volumes still move?
     pub io: Io,
+    /// Does the copy not say yet that it holds the volume, under this NQN?
+    pub is_new: bool,
 }
 
 /// A Node object.
@@ -231,7 +233,8 @@ pub fn verdict(facts: &Facts<'_>, rules: Rules) -> Verdict {
         Standing::Ahead if record.state != State::Attached => {
             verdict_of(FollowRecord, "the copy of a finished write was not written")
         }
-        Standing::Ahead if facts.holders.iter().all(Holder::has_attachment) => {
+        // Only who is new may be an attachment that nobody asked for.
+        Standing::Ahead if !facts.holders.iter().any(Holder::is_unasked) => {
             verdict_of(FollowRecord, "the copy of an attachment was not written")
         }
         Standing::Ahead if copy.is_none() => {
@@ -368,6 +371,10 @@ impl Holder {
     /// A node that is there releases by itself: the external-attacher unpublishes.
     fn is_released_by_us(&self) -> bool {
         self.attachment == AttachmentFacts::Present && self.is_gone()
+    }
+
+    fn is_unasked(&self) -> bool {
+        self.is_new && !self.has_attachment()
     }
 
     fn is_kept_by_finalizer(&self) -> bool {

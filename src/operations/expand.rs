@@ -27,6 +27,9 @@ impl Operations {
             return Err(Error::new(Kind::Range, message));
         }
         if bytes >= wanted.required {
+            if ground.copied.as_ref() != Some(&record) {
+                self.follow(&mut ground, &record, &disk).await?;
+            }
             return Ok(Expanded { bytes, node_expansion });
         }
         let disk =

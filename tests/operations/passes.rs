@@ -208,17 +208,42 @@ async fn an_attachment_that_nobody_waits_for_is_undone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_second_node_that_nobody_waits_for_leaves_without_disturbing_the_first() {
+    for waited_for in [false, true] {
+        let world = World::new().await;
+        world.provision("data").await;
+        world.want_attached("data", "node-a").await;
+        let context = world.publish_as("data", "node-a", shared_block()).await.unwrap();
+        let first = world.connect("node-a", &context["nqn"]).unwrap();
+        if waited_for {
+            world.want_attached("data", "node-b").await;
+        }
+        let patch = On::verb(Verb::Patch).resource("persistentvolumes");
+        world.api.faults().next(1, patch, ApiFault::Unavailable);
+        world.publish_as("data", "node-b", shared_block()).await.unwrap_err();
+        let report = world.pass().await;
+        let word = if waited_for { "follow" } else { "undo" };
+        assert_eq!(report.done.get(word), Some(&1), "{report:?}");
+        assert!(first.is_live(), "the first node was cut off");
+        world.assert_agreed("data");
+        assert_eq!(world.record("data").nodes.len(), 1 + usize::from(waited_for));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_publish_that_ends_while_a_pass_looks_is_not_undone() {
     let world = World::new().await;
     world.provision("data").await;
     world.attach("data", "node-b").await;
     world.detach("data", "node-b").await;
+    world.operations.create(world.wanted("unclaimed")).await.unwrap();
     // The pass reads the box while the copy is being written, and the watch has not shown the
-    // VolumeAttachment yet.
+    // VolumeAttachment yet. Closing another volume gives the publish time to end.
     let patch = On::verb(Verb::Patch).resource("persistentvolumes");
     world.api.faults().always(patch, ApiFault::Delay(Duration::from_millis(75)));
     world.os.set_latency(Duration::from_millis(20), Duration::ZERO);
     for start in 0..30 {
+        world.os.exec("/disk/set unclaimed nvme-tcp-export=yes");
         let pass = async {
             sleep(Duration::from_millis(start * 5)).await;
             world.reconciler.pass().await.unwrap()

@@ -8,6 +8,7 @@ use crate::operations::change::{Wanted, lost, row};
 use crate::operations::ground::Ground;
 use crate::operations::{Error, Happened, Kind, Operations};
 use crate::rds::{Command, Disk, NewDisk};
+use crate::volume::NodeName;
 
 /// What became of a verdict.
 pub(super) enum Done {
@@ -188,8 +189,23 @@ impl Act<'_> {
         Ok(Done::Changed("follow"))
     }
 
+    /// Takes back an attachment that nobody waits for. Where somebody else holds the volume under
+    /// the same NQN, the export stays as it is.
     async fn undo(self, ground: &mut Ground, found: &Found) -> Result<Done, Error> {
         let record = record(found)?;
+        let unasked = |node: &&NodeName| found.without_attachment.contains(node);
+        let leaving: Vec<_> =
+            found.new.iter().filter(unasked).map(|node| ground.tag(node)).collect();
+        let before = found.copied.as_ref().is_some_and(|copied| record.shares_nqn(copied));
+        let all_known = found.holders.len() == record.nodes.len();
+        if before && all_known && leaving.len() < record.nodes.len() {
+            let next = leaving.iter().fold(record.clone(), |record, node| record.leave(*node));
+            let from = record.text();
+            let wanted = Wanted { from: &from, to: &next, terms: None, grow_to: None };
+            let disk = self.operations.must_change(ground, wanted).await?;
+            self.operations.follow(ground, &next, &disk).await?;
+            return Ok(Done::Changed("undo"));
+        }
         self.put(ground, &record.text(), &record.detach(), true).await?;
         Ok(Done::Changed("undo"))
     }
