@@ -13,6 +13,8 @@ mod fences;
 mod in_memory;
 #[path = "operations/interruptions.rs"]
 mod interruptions;
+#[path = "operations/looking.rs"]
+mod looking;
 #[path = "operations/passes.rs"]
 mod passes;
 #[path = "operations/publish.rs"]

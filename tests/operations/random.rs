@@ -258,7 +258,7 @@ fn paused() -> tokio::runtime::Runtime {
 
 #[test]
 fn whatever_happens_there_are_never_two_writers_and_in_the_end_everything_works() {
-    let config = Config { cases: 48, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 32, failure_persistence: None, ..Config::default() };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(config, rng);
     let stories = prop::collection::vec(step(), 1..40);
