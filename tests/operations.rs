@@ -11,6 +11,10 @@ mod delete;
 mod fences;
 #[path = "support/in_memory.rs"]
 mod in_memory;
+#[path = "operations/interruptions.rs"]
+mod interruptions;
+#[path = "operations/looking.rs"]
+mod looking;
 #[path = "operations/passes.rs"]
 mod passes;
 #[path = "operations/publish.rs"]

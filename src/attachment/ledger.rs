@@ -256,6 +256,13 @@ impl Record {
         Nqn::parse(&format!("{base}:{slot}.g{}-{}", self.generation, self.nonce))
     }
 
+    /// Are both attached under one NQN?
+    pub fn shares_nqn(&self, other: &Self) -> bool {
+        let attached = |record: &Self| record.state == State::Attached;
+        let name = |record: &Self| (record.generation, record.nonce);
+        attached(self) && attached(other) && name(self) == name(other)
+    }
+
     /// Does this node hold the volume?
     pub fn is_held_by(&self, node: NodeTag) -> bool {
         self.state == State::Attached && self.nodes.contains(&node)

@@ -70,6 +70,8 @@ pub struct Holder {
     pub attachment: AttachmentFacts,
     /// Do counters of any of its volumes still move?
     pub io: Io,
+    /// Does the copy not say yet that it holds the volume, under this NQN?
+    pub is_new: bool,
 }
 
 /// A Node object.
@@ -88,6 +90,8 @@ pub enum Presence {
 pub enum AttachmentFacts {
     /// There.
     Present,
+    /// There, deleted, and held by a finalizer.
+    Going,
     /// Not there, for so long.
     Absent(Duration),
 }
@@ -229,7 +233,8 @@ pub fn verdict(facts: &Facts<'_>, rules: Rules) -> Verdict {
         Standing::Ahead if record.state != State::Attached => {
             verdict_of(FollowRecord, "the copy of a finished write was not written")
         }
-        Standing::Ahead if facts.holders.iter().all(Holder::has_attachment) => {
+        // Only who is new may be an attachment that nobody asked for.
+        Standing::Ahead if !facts.holders.iter().any(Holder::is_unasked) => {
             verdict_of(FollowRecord, "the copy of an attachment was not written")
         }
         // A node that joined or left, or a new size: the holders of the copy may be writing, so
@@ -303,6 +308,11 @@ fn current(record: &Record, disk: &DiskFacts<'_>, facts: &Facts<'_>, rules: Rule
         State::Fenced if facts.holders.iter().any(Holder::is_released_by_us) => {
             verdict_of(Action::Release, "fenced, and the VolumeAttachment is still there")
         }
+        State::Fenced if facts.holders.iter().any(Holder::is_kept_by_finalizer) => verdict_of(
+            Action::Report,
+            "fenced from a node that is gone; the VolumeAttachment is deleted, and a finalizer \
+             that is not ours keeps it",
+        ),
         _ => verdict_of(Action::Nothing, "nobody holds it"),
     }
 }
@@ -361,7 +371,7 @@ fn urgency(action: Action) -> u8 {
 
 impl Holder {
     fn has_attachment(&self) -> bool {
-        self.attachment == AttachmentFacts::Present
+        !matches!(self.attachment, AttachmentFacts::Absent(_))
     }
 
     /// Is the Node object gone?
@@ -371,7 +381,15 @@ impl Holder {
 
     /// A node that is there releases by itself: the external-attacher unpublishes.
     fn is_released_by_us(&self) -> bool {
-        self.has_attachment() && self.is_gone()
+        self.attachment == AttachmentFacts::Present && self.is_gone()
+    }
+
+    fn is_unasked(&self) -> bool {
+        self.is_new && !self.has_attachment()
+    }
+
+    fn is_kept_by_finalizer(&self) -> bool {
+        self.attachment == AttachmentFacts::Going && self.is_gone()
     }
 }
 

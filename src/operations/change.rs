@@ -4,7 +4,7 @@ use super::fence::shut_out;
 use super::ground::{Ground, shown};
 use super::{Error, Kind, Operations};
 use crate::attachment::export::Terms;
-use crate::attachment::ledger::{Copy, FencedFrom, Record, State};
+use crate::attachment::ledger::{Copy, FencedFrom, PREFIX, Record, State};
 use crate::attachment::standing::Standing;
 use crate::cluster::{ClusterError, CopyState};
 use crate::rds::{self, Command, Disk, Reply};
@@ -90,6 +90,15 @@ impl Operations {
             && wanted.terms.is_none_or(|terms| terms.hold(shown(&disk)))
         {
             return Ok(Changed::Done(disk));
+        }
+        if let Some(length) = cut_off(&comment, &disk.comment) {
+            let message = format!(
+                "{} cut the record of volume {} off after {length} of {} bytes; it cannot hold one",
+                ground.backend.address,
+                ground.id,
+                comment.len()
+            );
+            return Err(Error::new(Kind::Refused, message));
         }
         let was_judged = disk.comment == wanted.from && reply.complaint.is_some();
         if disk.comment != comment && !was_judged {
@@ -226,6 +235,12 @@ fn next_copy(
 /// The row of this volume among those that were printed.
 pub(super) fn row(disks: Vec<Disk>, ground: &Ground) -> Option<Disk> {
     disks.into_iter().find(|disk| disk.slot == ground.id.slot.as_str())
+}
+
+/// Where a box cut off what it was to keep, in bytes.
+pub(super) fn cut_off(written: &str, shown: &str) -> Option<usize> {
+    let is_cut = shown.starts_with(PREFIX) && written.starts_with(shown) && written != shown;
+    is_cut.then_some(shown.len())
 }
 
 /// Somebody else changed the volume between our look and our act.

@@ -1,7 +1,8 @@
 //! CreateVolume: one exec that makes disk and image, or finds what was made before.
 
+use super::change::cut_off;
 use super::{CreateVolume, Error, Kind, Operations, VolumeInfo};
-use crate::attachment::ledger::{ClusterTag, PREFIX, Record, State};
+use crate::attachment::ledger::{ClusterTag, Record, State};
 use crate::rds::{Command, Disk, NewDisk, Reply};
 use crate::volume::{ImagePath, VolumeId};
 
@@ -67,11 +68,8 @@ fn same(
     image: &ImagePath,
     cluster: ClusterTag,
 ) -> Result<u64, (Kind, String)> {
-    let written = Record::created(cluster).text();
-    let is_cut = disk.comment.starts_with(PREFIX) && written.starts_with(&disk.comment);
-    if is_cut && disk.comment != written {
-        let length = disk.comment.len();
-        let what = format!("the box cut its record off after {length} bytes; it cannot be used");
+    if let Some(length) = cut_off(&Record::created(cluster).text(), &disk.comment) {
+        let what = format!("the box cut its record off after {length} bytes; it cannot hold one");
         return Err((Kind::Refused, what));
     }
     let record = match Record::parse(&disk.comment) {

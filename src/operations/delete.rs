@@ -89,6 +89,8 @@ impl Operations {
                 },
             )
             .await?;
+        // An earlier try may have come as far as the comment; then this line did nothing.
+        let stood = reply.complaint.is_none() && record.state != State::Deleting;
         let said = reply.complaint.unwrap_or_else(|| "it said nothing".into());
         let left = match (row(reply.disks, ground), reply.image) {
             (None, Some(false)) => {
@@ -96,7 +98,7 @@ impl Operations {
                 return Ok(Removed::All);
             }
             (None, Some(true)) => return Ok(Removed::AllButImage),
-            (Some(disk), _) if disk.comment != deleting.text() => {
+            (Some(disk), _) if stood || disk.comment != deleting.text() => {
                 let is = Record::parse(&disk.comment).map(|record| record.state);
                 if is != Ok(State::Deleting) {
                     // The list is not to say of a volume that lives that it is going.

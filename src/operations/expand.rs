@@ -1,8 +1,11 @@
 //! ControllerExpandVolume: exact bytes, and only ever more of them.
 
 use super::change::Details;
+use super::ground::Ground;
 use super::{Error, Expand, Expanded, Kind, Operations};
 use crate::attachment::ledger::State;
+use crate::rds::Disk;
+use crate::volume::VolumePath;
 use crate::volume::capability::Medium;
 
 impl Operations {
@@ -27,12 +30,39 @@ impl Operations {
             return Err(Error::new(Kind::Range, message));
         }
         if bytes >= wanted.required {
+            if ground.copied.as_ref() != Some(&record) {
+                self.follow(&mut ground, &record, &disk).await?;
+            }
             return Ok(Expanded { bytes, node_expansion });
         }
-        let disk =
-            self.touch(&mut ground, &record, Some(wanted.required), Details::of(&disk)).await?;
+        let grown =
+            self.touch(&mut ground, &record, Some(wanted.required), Details::of(&disk)).await;
+        let disk = match grown {
+            Err(error) if error.kind == Kind::Refused => {
+                return Err(self.not_grown(&ground, &disk, wanted.required - bytes, error).await);
+            }
+            grown => grown?,
+        };
         let bytes = disk.bytes.unwrap_or(wanted.required);
         slog::info!(self.log, "volume expanded"; "volume" => %ground.id, "bytes" => bytes);
         Ok(Expanded { bytes, node_expansion })
+    }
+
+    /// Why the disk has not grown by `more` bytes. Error texts classify nothing, so the pool is
+    /// looked at.
+    async fn not_grown(&self, ground: &Ground, disk: &Disk, more: u64, error: Error) -> Error {
+        let folder = disk.image.as_ref().and_then(|image| image.as_str().rsplit_once('/'));
+        let Some(path) = folder.and_then(|(folder, _)| VolumePath::parse(folder).ok()) else {
+            return error;
+        };
+        match self.capacity(&ground.id.backend, &path).await {
+            Ok(capacity) if capacity.available < more => {
+                let (id, free) = (&ground.id, capacity.available);
+                let message =
+                    format!("{path} has {free} bytes free, volume {id} needs {more} more");
+                Error::new(Kind::Full, message)
+            }
+            _ => error,
+        }
     }
 }

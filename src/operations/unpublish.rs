@@ -134,9 +134,17 @@ impl Operations {
         Ok(Left::Done)
     }
 
-    /// The node does not hold it. Where nobody does, nobody may connect, and the copy says so.
+    /// The node does not hold it. Where nobody does, nobody may connect. The copy of an earlier try
+    /// that came no further is written now.
     async fn settle(&self, ground: &mut Ground, record: &Record, disk: &Disk) -> Result<(), Error> {
         if record.state == State::Attached {
+            let left = |copied: &Record| {
+                let stay = record.nodes.iter().all(|node| copied.nodes.contains(node));
+                copied != record && record.shares_nqn(copied) && stay
+            };
+            if ground.copied.as_ref().is_some_and(left) {
+                self.follow(ground, record, disk).await?;
+            }
             return Ok(());
         }
         if disk.exported != Some(false) {

@@ -272,6 +272,15 @@ mod test {
     }
 
     #[test]
+    fn rows_on_lines_of_their_own_are_read_and_what_follows_is_not_taken_for_one() {
+        let rows = "t disks [{\"slot\":\"a\"},\r\n{\"slot\":\"b\"}]\r\nlog: hello]\r\nt end";
+        let reply = read(&output(rows), "t").unwrap();
+        let slots: Vec<&str> = reply.disks.iter().map(|disk| disk.slot.as_str()).collect();
+        assert_eq!(slots, ["a", "b"]);
+        assert!(read(&output("t disks [{\"slot\":\"a\"},\r\nt end"), "t").is_err());
+    }
+
+    #[test]
     fn paths_have_no_leading_slash_however_they_were_printed() {
         for path in ["/pool/v/a.img", "pool/v/a.img"] {
             let row = format!(r#"t disks [{{"slot":"a","file-path":"{path}"}}]"#);

@@ -222,6 +222,16 @@ impl World {
     }
 }
 
+impl World {
+    /// The controller dies, and another one starts with what box and cluster tell.
+    pub async fn restart(&mut self) {
+        let mut next = Self::over(self.os.clone(), self.api.clone()).await;
+        next.nqns = std::mem::take(&mut self.nqns);
+        next.attachments = AtomicU64::new(self.attachments.load(Ordering::Relaxed));
+        *self = next;
+    }
+}
+
 fn backends(os: &RouterOs) -> Backends {
     let name = BackendName::parse("main").unwrap();
     let rds = Console { os: os.clone(), lanes: Semaphore::new(2), tags: AtomicU64::new(0) };

@@ -26,6 +26,7 @@ fn holder() -> Holder {
         out_of_service: false,
         attachment: AttachmentFacts::Present,
         io: Io::Unread,
+        is_new: true,
     }
 }
 

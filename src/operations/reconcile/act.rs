@@ -9,6 +9,7 @@ use crate::operations::delete::is_own;
 use crate::operations::ground::Ground;
 use crate::operations::{Error, Happened, Kind, Operations};
 use crate::rds::{Command, Disk, NewDisk};
+use crate::volume::NodeName;
 
 /// What became of a verdict.
 pub(super) enum Done {
@@ -155,7 +156,7 @@ impl Act<'_> {
         };
         self.has_image_of_copy(ground, disk)?;
         let seen = found.record.as_ref().map_or(0, |record| record.generation);
-        let fence = found.is_out_of_service() && copied.state == State::Attached;
+        let fence = found.copied_is_out_of_service && copied.state == State::Attached;
         let next = if fence { copied.fence(seen, Nonce::random()) } else { copied.clone() };
         if found.as_copied && !fence {
             // Only the comment went back; whoever is connected stays so.
@@ -224,7 +225,7 @@ impl Act<'_> {
             self.operations.tell(ground, Reason::RecoveryFailed, message.clone());
             return Err(Error::new(Kind::Precondition, message));
         }
-        let fence = found.is_out_of_service() && copied.state == State::Attached;
+        let fence = found.copied_is_out_of_service && copied.state == State::Attached;
         let new = NewDisk {
             slot: ground.id.slot.clone(),
             image: copy.image.clone(),
@@ -257,8 +258,23 @@ impl Act<'_> {
         Ok(Done::Changed("follow"))
     }
 
+    /// Takes back an attachment that nobody waits for. Where somebody else holds the volume under
+    /// the same NQN, the export stays as it is.
     async fn undo(self, ground: &mut Ground, found: &Found) -> Result<Done, Error> {
         let record = record(found)?;
+        let unasked = |node: &&NodeName| found.without_attachment.contains(node);
+        let leaving: Vec<_> =
+            found.new.iter().filter(unasked).map(|node| ground.tag(node)).collect();
+        let before = found.copied.as_ref().is_some_and(|copied| record.shares_nqn(copied));
+        let all_known = found.holders.len() == record.nodes.len();
+        if before && all_known && leaving.len() < record.nodes.len() {
+            let next = leaving.iter().fold(record.clone(), |record, node| record.leave(*node));
+            let from = record.text();
+            let wanted = Wanted { from: &from, to: &next, terms: None, grow_to: None };
+            let disk = self.operations.must_change(ground, wanted).await?;
+            self.operations.follow(ground, &next, &disk).await?;
+            return Ok(Done::Changed("undo"));
+        }
         self.put(ground, &record.text(), &record.detach(), true).await?;
         Ok(Done::Changed("undo"))
     }

@@ -38,10 +38,14 @@ pub(super) struct Found {
     pub volume: Option<Arc<Volume>>,
     pub copy: Option<Copy>,
     pub copied: Option<Record>,
+    /// Is a node that holds it by the copy tainted out-of-service?
+    pub copied_is_out_of_service: bool,
     copy_is_damaged: bool,
     is_going: bool,
     /// The nodes that hold it, or that it was fenced from.
     pub holders: Vec<NodeName>,
+    /// Those of them whom the copy does not name under the NQN of the record.
+    pub new: Vec<NodeName>,
     /// Those of them that have no VolumeAttachment for it.
     pub without_attachment: Vec<NodeName>,
     /// Those of them that are there and not Ready.
@@ -132,11 +136,17 @@ impl Survey<'_> {
         let is_as = |record: Option<&Record>, holders: &[NodeName]| {
             is_exported_for(context, &id, disk.as_ref(), volume.as_deref(), record, holders)
         };
+        let known = record.as_ref().ok().zip(copied.as_ref()).filter(|(r, c)| r.shares_nqn(c));
+        let is_new = |node: &&NodeName| {
+            known.is_none_or(|(_, copied)| !copied.nodes.contains(&self.tag(node)))
+        };
         let listed = |entry: &Deleting| entry.backend == id.backend && entry.slot == id.slot;
         Found {
+            copied_is_out_of_service: copied_names.iter().any(|name| self.presence(name).1),
             as_recorded: is_as(record.as_ref().ok(), &holders),
             as_copied: is_as(copied.as_ref(), &copied_names),
             without_attachment: holders.iter().filter(|n| of_node(n).is_none()).cloned().collect(),
+            new: holders.iter().filter(is_new).cloned().collect(),
             not_ready: holders.iter().filter(is_late).cloned().collect(),
             stale: holders.iter().filter(is_gone).filter_map(of_node).collect(),
             is_going: volume.as_ref().is_some_and(|pv| pv.going)
@@ -222,11 +232,6 @@ impl Found {
         if self.is_ours { self.record.as_ref().ok() } else { self.copied.as_ref() }
     }
 
-    /// Is a holder tainted out-of-service?
-    pub fn is_out_of_service(&self) -> bool {
-        self.nodes.values().any(|(_, out_of_service)| *out_of_service)
-    }
-
     /// The facts on which the verdict is found.
     pub fn facts<'a>(
         &'a self,
@@ -258,6 +263,7 @@ impl Found {
             out_of_service: false,
             attachment: AttachmentFacts::Absent(Duration::ZERO),
             io: Io::Unread,
+            is_new: true,
         };
         let holders = known.chain(std::iter::repeat_n(nameless, self.nameless)).collect();
         Facts { disk, copy, claim, holders }
@@ -278,10 +284,13 @@ impl Found {
         };
         let attachment = if self.without_attachment.contains(node) {
             AttachmentFacts::Absent(memory.attachment_gone(&self.id, node, now))
+        } else if self.stale.iter().any(|va| va.node == *node && va.deleting) {
+            AttachmentFacts::Going
         } else {
             AttachmentFacts::Present
         };
         let io = io.get(node).copied().unwrap_or(Io::Unread);
-        Holder { name: Some(node.clone()), presence, out_of_service, attachment, io }
+        let is_new = self.new.contains(node);
+        Holder { name: Some(node.clone()), presence, out_of_service, attachment, io, is_new }
     }
 }
