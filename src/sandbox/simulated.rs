@@ -69,7 +69,7 @@ impl Plan {
     /// Short intervals, for tests in real time. Printed by whoever uses them.
     pub fn quick(mut self) -> Self {
         self.config = "\
-            [reconcile]\ngrace = \"1s\"\ncounter_interval = \"100ms\"\ndrain_time = \"200ms\"\n\
+            [reconcile]\ngrace = \"1s\"\ncounter_interval = \"100ms\"\ndrain_time = \"1s\"\n\
             [backend_defaults]\npoll_interval = \"200ms\"\npoll_deadline = \"500ms\"\n\
             connect_deadline = \"1s\"\nbackoff_min = \"200ms\"\nbackoff_max = \"800ms\"\n"
             .into();
@@ -96,8 +96,7 @@ pub struct Simulated {
     socket: PathBuf,
     driver: String,
     connections: Mutex<BTreeMap<(String, String), Connection>>,
-    /// Keeps the configuration from ending.
-    _changes: watch::Sender<Arc<Config>>,
+    changes: watch::Sender<Arc<Config>>,
 }
 
 impl Simulated {
@@ -158,7 +157,7 @@ impl Simulated {
             socket,
             driver,
             connections: Mutex::default(),
-            _changes: changes,
+            changes,
         };
         world.ready().await?;
         Ok(world)
@@ -175,6 +174,11 @@ impl Simulated {
             .await
             .map_err(|_| "the driver did not become ready")?;
         Ok(())
+    }
+
+    /// Changes the configuration while the controller runs. Only live keys take effect.
+    pub fn reconfigure(&self, change: impl FnOnce(&mut Config)) {
+        self.changes.send_modify(|config| change(Arc::make_mut(config)));
     }
 
     /// The ordered stop.

@@ -38,6 +38,11 @@ impl Csi {
         tokio::time::timeout(PATIENCE, connected).await.unwrap()
     }
 
+    /// The connection itself.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// The Controller service.
     pub fn controller(&self) -> ControllerClient<Channel> {
         ControllerClient::new(self.channel.clone())
