@@ -60,7 +60,7 @@ impl AtRest {
     }
 
     async fn call(&self, method: &str, bytes: Vec<u8>) -> Result<(), Status> {
-        raw::call(self.csi.channel(), method, bytes).await
+        raw::call(self.csi.channel.clone(), method, bytes).await
     }
 
     /// Nothing was sent. A good request afterwards shows that something would have been seen.

@@ -20,7 +20,8 @@ pub const PASSWORD: &str = "hunter2-9d41";
 /// A connection to the socket.
 #[derive(Clone)]
 pub struct Csi {
-    channel: Channel,
+    /// For calls that have no method here.
+    pub channel: Channel,
 }
 
 impl Csi {
@@ -36,11 +37,6 @@ impl Csi {
             }
         };
         tokio::time::timeout(PATIENCE, connected).await.unwrap()
-    }
-
-    /// The connection itself.
-    pub fn channel(&self) -> Channel {
-        self.channel.clone()
     }
 
     /// The Controller service.
