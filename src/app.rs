@@ -186,7 +186,7 @@ impl App {
             rejected: parts.rejected.clone(),
         });
         let services = common.services(&operations, runs, health.clone());
-        let http = Server::http(parts.http, parts.metrics, health, &log);
+        let http = Server::http(parts.http, parts.metrics, health, &parts.log);
         let drain = common.config.shutdown.deadline / 2;
         let csi = Server::csi(parts.socket, services, drain, &log, tell_failed.clone());
 

@@ -47,7 +47,7 @@ const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub struct Readiness {
     /// Whether the driver serves requests that need the box.
     pub ready: bool,
-    /// Why not, in words for a person; empty when ready.
+    /// What is missing, in words for a person; never empty when not ready.
     pub reasons: Vec<String>,
     /// What else a person wants to see, such as holds and leadership. Never decides.
     pub fields: Map<String, Value>,

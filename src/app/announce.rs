@@ -80,10 +80,15 @@ fn notice(before: Option<&Link>, now: &Link, name: &str) -> Option<(Reason, Stri
 mod test {
     use std::time::Duration;
 
+    use rds_sim::apiserver::{ApiServer, Verb};
+    use slog::{Discard, Logger, o};
     use tokio::time::Instant;
 
     use super::*;
+    use crate::cluster::api::{KubeCluster, Settings};
+    use crate::cluster::events::Bounds;
     use crate::rds::System;
+    use crate::volume::BackendName;
 
     fn up(epoch: u64) -> Link {
         let system = System { version: "7.24".into(), uptime: Duration::ZERO };
@@ -106,5 +111,57 @@ mod test {
         assert_eq!(reason(Some(down(false)), down(false)), None);
         assert_eq!(reason(Some(down(false)), up(2)), Some(Reason::RDSReconnected));
         assert_eq!(reason(Some(up(1)), up(2)), Some(Reason::RDSReconnected));
+    }
+
+    /// The whole way from a connection's state to the API server, in memory.
+    fn cluster(api: &ApiServer) -> Arc<KubeCluster> {
+        let settings = Settings {
+            driver: "rds.csi.srvlab.io".into(),
+            release: "rds-csi".into(),
+            namespace: "rds-csi".into(),
+            cluster_id: None,
+            secret: "rds-csi-cluster".into(),
+            deadline: Duration::from_secs(10),
+            pod: None,
+            events: watch::channel(Bounds::default()).1,
+        };
+        let client = kube::Client::new(api.service(), "default");
+        KubeCluster::new(client, settings, Arc::new(|_| {}), &Logger::root(Discard, o!()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thousand_flaps_of_a_link_are_two_events_and_an_update_each_per_window() {
+        let api = ApiServer::new();
+        let cluster = cluster(&api);
+        let stop = CancellationToken::new();
+        let tasks = cluster.start(&stop);
+        let (flap, supervisor) = watch::channel(up(1));
+        let source = LinkSource {
+            backend: BackendName::parse("main").unwrap(),
+            address: "10.0.0.1:22".into(),
+            supervisor: Some(supervisor),
+            fallback: Arc::new(|| false),
+        };
+        links(&[source], &cluster, &stop, &tasks);
+        let (flaps, half) = (1000, Duration::from_secs(1));
+        for number in 0..flaps {
+            tokio::time::sleep(half).await;
+            flap.send_replace(down(number % 2 == 0));
+            tokio::time::sleep(half).await;
+            flap.send_replace(up(2 + number));
+        }
+        let window = Bounds::default().window;
+        tokio::time::sleep(window * 2).await;
+        let updates = 2 * half.as_secs() * flaps / window.as_secs();
+        assert_eq!(api.count(Verb::Create, "events"), 2);
+        let patches = api.count(Verb::Patch, "events");
+        assert!(patches <= 2 * (updates + 2), "{patches} updates");
+        for reason in ["RDSDisconnected", "RDSReconnected"] {
+            let events = api.list("events");
+            let event = events.iter().find(|event| event["reason"] == reason).unwrap();
+            assert_eq!(event["count"], flaps, "none of {reason} may be forgotten");
+        }
+        stop.cancel();
+        tasks.wait().await;
     }
 }

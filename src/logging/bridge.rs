@@ -8,7 +8,9 @@ use slog::{Drain, FnValue, Level, Logger, OwnedKVList, Record, o};
 
 /// Libraries that log packets or headers below `info`. What they would say there may hold key
 /// material or tokens, so it is never logged, whatever the configured level.
-const TALKATIVE: [&str; 6] = ["russh", "thrussh", "h2", "hyper", "rustls", "openssl"];
+/// `mio` and `tracing` (spans without fields) only say that somebody is still there.
+const TALKATIVE: [&str; 8] =
+    ["russh", "thrussh", "h2", "hyper", "rustls", "openssl", "mio", "tracing"];
 
 /// Ends the bridge when it is dropped.
 pub struct Bridge(());
@@ -67,7 +69,9 @@ mod test {
 
     #[test]
     fn a_talkative_library_is_known_by_its_target() {
-        for target in ["russh::client", "thrussh", "thrussh_keys::agent", "hyper_util::client"] {
+        for target in
+            ["russh::client", "thrussh", "thrussh_keys::agent", "tracing::span", "mio::poll"]
+        {
             assert!(is_talkative(target), "{target}");
         }
         for target in ["kube_client::client", "tonic::transport", "actix::mailbox", "h2o"] {

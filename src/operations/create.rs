@@ -14,7 +14,7 @@ impl Operations {
             Error::new(Kind::Contended, format!("another operation on volume {id} is running"))
         })?;
         let rds = self.backend(&id.backend)?.rds.clone();
-        let cluster = ClusterTag::of(&self.cluster.identity().await?.cluster_id);
+        let cluster = ClusterTag::of(&self.known_cluster().await?.cluster_id);
         let image = wanted.volume_path.image(&wanted.slot);
         let disk = NewDisk {
             slot: wanted.slot.clone(),

@@ -37,8 +37,7 @@ pub struct Controller {
     pub metrics: Metrics,
     app: App,
     attacher: Attacher,
-    /// Keeps the configuration from ending.
-    _changes: watch::Sender<Arc<Config>>,
+    changes: watch::Sender<Arc<Config>>,
 }
 
 impl Controller {
@@ -69,7 +68,7 @@ impl Controller {
         let driver = &doubles.config.driver.name;
         let attacher = Attacher::start(&doubles.api, driver, Arc::new(sidecars.clone()))
             .map_err(|failure| format!("no attacher: {failure:?}"))?;
-        Ok(Self { sidecars, http, metrics, app, attacher, _changes: changes })
+        Ok(Self { sidecars, http, metrics, app, attacher, changes })
     }
 
     /// Waits until Probe says ready.
@@ -91,6 +90,11 @@ impl Controller {
     /// GET of `/metrics`, `/livez`, `/readyz` or `/statusz`.
     pub async fn get(&self, path: &str) -> Result<endpoint::Answer, Trouble> {
         endpoint::get(self.http, path).await
+    }
+
+    /// Changes the configuration while it runs. Only live keys take effect.
+    pub fn reconfigure(&self, change: impl FnOnce(&mut Config)) {
+        self.changes.send_modify(|config| change(Arc::make_mut(config)));
     }
 
     /// The ordered stop, after its sidecars.
