@@ -43,12 +43,12 @@ pub fn read(output: &ExecOutput, tag: &str) -> Result<Reply, String> {
     Ok(reply)
 }
 
-fn marked<'a>(line: &'a str, tag: &str) -> Option<(&'a str, &'a str)> {
+pub(super) fn marked<'a>(line: &'a str, tag: &str) -> Option<(&'a str, &'a str)> {
     let rest = line.strip_prefix(tag)?.strip_prefix(' ')?;
     Some(rest.split_once(' ').unwrap_or((rest, "")))
 }
 
-fn complaint(output: &ExecOutput) -> String {
+pub(super) fn complaint(output: &ExecOutput) -> String {
     let said = [&output.stdout, &output.stderr]
         .map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned())
         .into_iter()

@@ -172,7 +172,7 @@ fn files(tag: &str, image: &ImagePath) -> String {
     say(tag, "images", &count)
 }
 
-fn say(tag: &str, what: &str, value: &str) -> String {
+pub(super) fn say(tag: &str, what: &str, value: &str) -> String {
     format!(":put (\"{tag} {what} \" . {value})")
 }
 
