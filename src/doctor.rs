@@ -278,7 +278,7 @@ impl Doctor {
         }
         let named = not_checked.is_empty().then(|| Scratch::name(&self.config)).flatten();
         let Some(mut scratch) = named else { return };
-        self.console.mark_fresh(scratch.slot());
+        self.console.mark_fresh(scratch.number());
         // From here on there may be something to remove.
         self.scratch = Some(scratch.clone());
         let made = self.console.run(&scratch.create()).await;

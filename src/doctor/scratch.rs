@@ -29,6 +29,8 @@ const LAST_COMMENT: &str = "rds-csi-doctor scratch disk, being removed";
 #[derive(Debug, Clone)]
 pub struct Scratch {
     slot: Slot,
+    /// What is random in the slot's name.
+    number: String,
     image: ImagePath,
     /// As it was last read.
     comment: String,
@@ -40,12 +42,12 @@ impl Scratch {
         let number = hex(&rand::rng().random::<[u8; 6]>());
         let slot = Slot::parse(&format!("rds-csi-doctor-{number}")).ok()?;
         let image = config.volume_paths.first()?.image(&slot);
-        Some(Self { slot, image, comment: FIRST_COMMENT.to_owned() })
+        Some(Self { slot, number, image, comment: FIRST_COMMENT.to_owned() })
     }
 
-    /// Its slot, which is random.
-    pub fn slot(&self) -> &str {
-        self.slot.as_str()
+    /// What is random in its name.
+    pub fn number(&self) -> &str {
+        &self.number
     }
 
     /// The command that makes it.

@@ -7,7 +7,7 @@
 //! {"line":":put \"t1 end\"","fresh":["t1"],"version":null,"encoding":"utf-8","stdout":"t1 end\r\n","stderr":"","exit_status":0,"ended":"answered","millis":61}
 //! ```
 //!
-//! `fresh` lists the words of the line that are random. A line that arrives is answered as the first
+//! `fresh` lists the words of the line that are random, of letters and digits only. A line that arrives is answered as the first
 //! recorded one that differs from it in those words only; the words of the arriving line then stand
 //! in the answer, too. Equal lines are answered in the order in which they were recorded, the last
 //! one again and again. A line that was not recorded is answered with a sentence that says so, and
@@ -190,7 +190,7 @@ impl Entry {
             let (literal, rest) = recorded.split_at(next.map_or(recorded.len(), |(at, _)| at));
             arrived = arrived.strip_prefix(literal)?;
             let Some((_, which)) = next else { break };
-            let word_ends = |c: char| !(c.is_ascii_alphanumeric() || c == '-');
+            let word_ends = |c: char| !c.is_ascii_alphanumeric();
             let end = arrived.find(word_ends).unwrap_or(arrived.len());
             let (word, after) = arrived.split_at(end);
             match words[which] {
