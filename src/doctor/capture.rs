@@ -55,6 +55,8 @@ pub struct Exec<'a> {
 /// Where a capture goes.
 pub struct Capture {
     out: Box<dyn Write + Send>,
+    /// Every line so far: what stands in it is our own.
+    sent: String,
     /// The first error; nothing is written after it.
     failed: Option<io::Error>,
 }
@@ -62,7 +64,7 @@ pub struct Capture {
 impl Capture {
     /// Writes to `out`, line by line.
     pub fn new(out: Box<dyn Write + Send>) -> Self {
-        Self { out, failed: None }
+        Self { out, sent: String::new(), failed: None }
     }
 
     /// Describes the box; `None` where it showed nothing. Comes first.
@@ -97,6 +99,8 @@ impl Capture {
             ended: Ended,
             millis: u64,
         }
+        self.sent.push_str(exec.line);
+        self.sent.push('\n');
         let ExecOutput { stdout, stderr, exit_status } = exec.output;
         let is_text = [stdout, stderr].iter().all(|bytes| std::str::from_utf8(bytes).is_ok());
         let text = |bytes: &[u8]| {
@@ -104,7 +108,7 @@ impl Capture {
                 true => String::from_utf8_lossy(bytes).into_owned(),
                 false => bytes.iter().map(|byte| char::from(*byte)).collect(),
             };
-            redact(&text, exec.line)
+            redact(&text, &self.sent)
         };
         self.write(&Line {
             line: exec.line,
