@@ -14,8 +14,9 @@ use std::time::Duration;
 use rds_csi::app::over_ssh;
 use rds_csi::config::{BackendConfig, Config, Sources};
 use rds_csi::doctor::capture::Capture;
+use rds_csi::doctor::examination::{Examination, Options};
 use rds_csi::doctor::row::{Report, Row, State};
-use rds_csi::doctor::{Doctor, Options, startup};
+use rds_csi::doctor::startup;
 use rds_sim::routeros::{
     AuthorizedKeys, Fault, HostKey, Offer, Quirks, Recording, RouterOs, Server, ServerSetup,
     UserKey, Version,
@@ -79,15 +80,15 @@ impl Clinic {
         (config, backend)
     }
 
-    fn doctor(&self, write: bool, capture: Option<Capture>) -> Doctor {
+    fn examination(&self, write: bool, capture: Option<Capture>) -> Examination {
         let (config, backend) = self.backend();
         let name = config.backends.keys().next().unwrap().clone();
         let connect = over_ssh()(&backend, &Logger::root(Discard, o!())).unwrap();
-        Doctor::new(name, backend, connect, Options { write, capture })
+        Examination::new(name, backend, connect, Options { write, capture })
     }
 
     async fn examine(&self, write: bool) -> Report {
-        self.doctor(write, None).examine(std::future::pending()).await.0
+        self.examination(write, None).run(std::future::pending()).await.0
     }
 
     /// Nothing of a scratch disk is left.
@@ -351,7 +352,7 @@ async fn an_interruption_removes_the_scratch_disk() {
     clinic.os.arm_on("nvme-tcp-export=yes", Fault::StallAfter);
     let mut interrupted = interrupted;
     let wait = async move { interrupted.wait_for(|seen| *seen).await.map(drop).unwrap() };
-    let (report, _) = clinic.doctor(true, None).examine(wait).await;
+    let (report, _) = clinic.examination(true, None).run(wait).await;
     assert_eq!(row(&report, "removal").state, State::Ok, "{report:#?}");
     assert!(row(&report, "counters").found.contains("interrupted"));
     assert!(clinic.is_clean());
@@ -406,8 +407,8 @@ async fn a_capture_that_is_replayed_gives_the_same_rows() {
         let mut clinic = Clinic::with(version, turn_on, Offer::only_sha1_macs()).await;
         furnish(&clinic.os);
         let page = Page::default();
-        let doctor = clinic.doctor(write, Some(Capture::new(Box::new(page.clone()))));
-        let (recorded, failed) = doctor.examine(std::future::pending()).await;
+        let examination = clinic.examination(write, Some(Capture::new(Box::new(page.clone()))));
+        let (recorded, failed) = examination.run(std::future::pending()).await;
         assert_eq!(failed, None);
 
         // Another box, of another version, that has nothing but the recording.
@@ -434,8 +435,8 @@ async fn no_secret_is_in_a_capture_or_in_a_report() {
     let clinic = Clinic::open().await;
     furnish(&clinic.os);
     let page = Page::default();
-    let doctor = clinic.doctor(true, Some(Capture::new(Box::new(page.clone()))));
-    let (report, _) = doctor.examine(std::future::pending()).await;
+    let examination = clinic.examination(true, Some(Capture::new(Box::new(page.clone()))));
+    let (report, _) = examination.run(std::future::pending()).await;
     let text = page.text() + &format!("{report:?}");
     assert!(text.contains("pvc-1"), "the table is in it");
     let key_line = clinic.user.private.lines().nth(1).unwrap().to_owned();

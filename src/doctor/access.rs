@@ -78,7 +78,9 @@ pub fn algorithms(came: &Came<Result<Survey, ConnectError>>, allowed: SecondSess
             format!("{summary}; the forced second session misses {}", survey.second_lacks),
         )
         .mend("second_session = \"auto\" in the configuration"),
-        (Serves::First, _) => Row::ok(CHECK, format!("{summary}; the first session can use that")),
+        (Serves::First, _) => {
+            Row::ok(CHECK, format!("{} and the first session share algorithms", survey.banner))
+        }
         (Serves::Second, SecondSession::Forbid) => helps(Row::fault(
             CHECK,
             format!(
