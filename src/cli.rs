@@ -24,6 +24,7 @@ Examples:
   rds-csi controller --config /etc/rds-csi/config.toml
   RDSCSI__LOG__LEVEL=debug rds-csi controller --config config.toml
   rds-csi config-check config.toml
+  rds-csi doctor --config config.toml
   rds-csi sandbox --once
 
 Configuration, each layer overriding the one before:
@@ -55,6 +56,8 @@ pub enum Command {
     Controller(ControllerArgs),
     /// Rehearse an outage: the controller against a simulated box and cluster on this machine
     Sandbox(SandboxArgs),
+    /// Look at a real box before trusting it: what is wrong, and which command mends it
+    Doctor(DoctorArgs),
     /// Print the effective configuration, or what is wrong with it
     ConfigCheck(ConfigCheckArgs),
 }
@@ -79,6 +82,29 @@ pub struct SandboxArgs {
     /// RouterOS version of the simulated box
     #[arg(long, value_name = "VERSION", default_value = "7.24.4", value_parser = version)]
     pub routeros: String,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct DoctorArgs {
+    /// Configuration file (TOML); without it, the defaults and the variables alone
+    #[arg(long, value_name = "FILE", env = "RDSCSI_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Look at this box only; without it, at every one in the configuration
+    #[arg(long, value_name = "NAME")]
+    pub backend: Option<String>,
+    /// Make a small scratch disk on the box, look how it behaves, and remove it
+    #[arg(long)]
+    pub write: bool,
+    /// Write down what the box answers, secrets taken out, for rds-sim --replay
+    #[arg(long, value_name = "FILE")]
+    pub capture: Option<PathBuf>,
+    /// Print the findings as one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Print the commands of a script with which a box unexports every volume when it starts
+    #[arg(long, conflicts_with_all = ["backend", "write", "capture", "json"])]
+    pub startup_script: bool,
 }
 
 /// Arguments of `config-check`.

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod controller;
+pub mod doctor;
 pub mod grpc;
 pub mod http;
 pub mod logging;

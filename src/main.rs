@@ -22,6 +22,7 @@ fn main() -> ExitCode {
             cli::complain(cli::NO_SANDBOX);
             ExitCode::from(cli::USAGE)
         }
+        Command::Doctor(args) => rds_csi::doctor::run(&args),
         Command::ConfigCheck(args) => cli::config_check(args),
     }
 }

@@ -4,6 +4,7 @@
 //! [`Reply`] in [`reply`]. Whoever needs the box holds an [`Rds`]; in the daemon that is a handle
 //! to the connection actor, which owns the SSH sessions ([`ssh`]).
 
+pub mod question;
 pub mod reply;
 pub mod script;
 pub mod ssh;

@@ -118,13 +118,13 @@ impl Rig {
         if entry != Entry::Timer {
             let ready = if round.is_multiple_of(2) { "False" } else { "True" };
             let change = |node: &mut _| objects::set_ready(node, ready);
-            self.world.api.modify("nodes", "node-b", change).unwrap();
+            self.world.doubles.api.modify("nodes", "node-b", change).unwrap();
         }
         // An interval that changes; at 1 s its timer fires, too.
         let interval = Duration::from_millis(1000 + round % 10);
-        self.world.reconfigure(|config| config.reconcile.interval = interval);
+        self.world.controller.reconfigure(|config| config.reconcile.interval = interval);
         if round % 100 == 20 {
-            self.world.rds.reboot(Reboot::KeepEverything, Duration::from_millis(500));
+            self.world.doubles.rds.reboot(Reboot::KeepEverything, Duration::from_millis(500));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -164,7 +164,7 @@ impl Rig {
         self.world.delete_node("node-a").await.unwrap();
         for volume in [&volume, &self.volume] {
             let attachment = format!("csi-{}-node-a", volume.name);
-            let gone = self.world.api.wait_gone("volumeattachments", &attachment);
+            let gone = self.world.doubles.api.wait_gone("volumeattachments", &attachment);
             timeout(PATIENCE, gone).await.expect("the reconciler is not back").unwrap();
         }
         assert_eq!(self.world.second_writers().await, 0);
@@ -179,7 +179,7 @@ fn panic_in(entry: Entry, actors: &'static [Case]) {
     let system = system(&Logger::root(Discard, o!())).unwrap();
     system.block_on(async {
         let rig = Rig::start().await;
-        let load = Load::start(&rig.world.sidecars, &rig.volume.handle);
+        let load = Load::start(&rig.world.controller.sidecars, &rig.volume.handle);
         let begun = Instant::now();
         for (actor, first) in actors {
             rig.panics(actor, *first, entry).await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use rds_sim::routeros::{
-    AuthorizedKeys, HostKey, Offer, Quirks, RouterOs, Server, ServerSetup, Setup, Version,
+    AuthorizedKeys, HostKey, Quirks, Recording, RouterOs, Server, ServerSetup, Setup, Version,
 };
 
 /// A simulated MikroTik ROSE Data Server: RouterOS with a pool, disks, files and an SSH console.
@@ -51,6 +51,13 @@ struct Arguments {
     /// List the switches and end
     #[arg(long)]
     list_switches: bool,
+    /// Answer from a capture of `rds-csi doctor --capture` instead of running anything
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+    /// Declare a user and the policies of its group, such as rds-csi=ssh,read,write,test; names
+    /// that are not declared have every right
+    #[arg(long = "user", value_name = "NAME=POLICIES")]
+    users: Vec<String>,
     /// Milliseconds that one command takes
     #[arg(long, default_value_t = 60, value_name = "MS")]
     latency: u64,
@@ -96,11 +103,20 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         connect_latency: Duration::from_millis(arguments.login_latency),
         ..Setup::default()
     });
+    for user in &arguments.users {
+        let (name, policies) =
+            user.split_once('=').ok_or_else(|| format!("--user {user}: give NAME=POLICIES"))?;
+        os.declare_user(name, name, Some(policies));
+    }
+    let recording = arguments.replay.as_ref().map(recording).transpose()?;
     let setup = ServerSetup {
         host_key: host_key(&arguments)?,
         authorized: authorized(&arguments)?,
-        offer: Offer::default(),
+        offer: recording.as_ref().map(Recording::offer).unwrap_or_default(),
     };
+    if let Some(recording) = recording {
+        os.replay(recording);
+    }
     let started = Server::start(os, arguments.listen, setup).await;
     let server = started.map_err(|error| with_causes(&error))?;
     let (ip, port) = (server.address().ip(), server.address().port());
@@ -144,6 +160,10 @@ fn authorized(arguments: &Arguments) -> Result<AuthorizedKeys, String> {
     }
     let keys: Result<Vec<_>, _> = arguments.authorized_keys.iter().map(read).collect();
     keys.map(AuthorizedKeys::These)
+}
+
+fn recording(path: &PathBuf) -> Result<Recording, String> {
+    Recording::parse(&read(path)?).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn read(path: &PathBuf) -> Result<String, String> {

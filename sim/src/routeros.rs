@@ -26,11 +26,13 @@ mod pool;
 mod print;
 mod property;
 mod quirks;
+mod replay;
 mod row;
 mod server;
 mod store;
 mod syntax;
 mod system;
+mod user;
 mod value;
 mod version;
 
@@ -43,6 +45,7 @@ pub use machine::{ExecResult, RouterOs, Setup, Snapshot};
 pub use quirks::{
     ErrorTexts, ExistingFile, ExitStatus, JsonBool, LongComment, Quirks, SecondChannel, Switch,
 };
+pub use replay::{Recording, RecordingError};
 pub use server::{AuthorizedKeys, HostKey, Offer, Server, ServerError, ServerSetup, UserKey};
 pub use store::Counters;
 pub use version::{NotAVersion, Version};

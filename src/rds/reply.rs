@@ -44,7 +44,7 @@ pub fn read(output: &ExecOutput, tag: &str) -> Result<Reply, String> {
     Ok(reply)
 }
 
-fn marked<'a>(line: &'a str, tag: &str) -> Option<(&'a str, &'a str)> {
+pub(super) fn marked<'a>(line: &'a str, tag: &str) -> Option<(&'a str, &'a str)> {
     let rest = line.strip_prefix(tag)?.strip_prefix(' ')?;
     Some(rest.split_once(' ').unwrap_or((rest, "")))
 }
@@ -63,7 +63,7 @@ fn stem(tag: &str) -> &str {
 
 /// What was printed without a mark: what is marked is the answer to this command, or to others in
 /// the same line.
-fn complaint(output: &ExecOutput, tag: &str) -> String {
+pub(super) fn complaint(output: &ExecOutput, tag: &str) -> String {
     let unmarked = |bytes: &Vec<u8>| {
         let text = String::from_utf8_lossy(bytes);
         let lines = text.lines().filter(|line| !line.starts_with(stem(tag)));

@@ -45,7 +45,7 @@ pub fn line(command: &Command, tag: &str) -> String {
 
 /// What stands before everything that belongs to one command.
 #[derive(Debug, Clone, Copy)]
-enum Tag<'a> {
+pub(super) enum Tag<'a> {
     /// This.
     Text(&'a str),
     /// What the variable `csiT` holds, blank included.
@@ -101,7 +101,7 @@ fn images(tag: Tag<'_>, image: &str) -> String {
     say(tag, "images", &format!("[:len [/file/find where name={image}]]"))
 }
 
-fn say(tag: Tag<'_>, what: &str, value: &str) -> String {
+pub(super) fn say(tag: Tag<'_>, what: &str, value: &str) -> String {
     match tag {
         Tag::Text(tag) => format!(":put (\"{tag} {what} \" . {value})"),
         Tag::Variable => format!(":put ($csiT . \"{what} \" . {value})"),

@@ -13,6 +13,7 @@ mod offers;
 mod renewing;
 mod russh;
 mod socket;
+pub mod survey;
 mod thrussh;
 mod wire;
 

@@ -7,6 +7,12 @@ pub fn has_settable_nqn(version: &str) -> bool {
     parse(version).is_none_or(|version| version >= (7, 21))
 }
 
+/// Does `:serialize` have the option with which texts of digits stay texts? Since 7.16 (command trees
+/// of 7.15 and 7.16).
+pub fn has_exact_json(version: &str) -> bool {
+    parse(version).is_none_or(|version| version >= (7, 16))
+}
+
 /// Major and minor of such as `7.24.4 (stable)`, `7.26beta4 (testing)`.
 fn parse(version: &str) -> Option<(u32, u32)> {
     let (major, rest) = version.trim().split_once('.')?;
@@ -17,6 +23,12 @@ fn parse(version: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod test {
     use super::*;
+
+    #[test]
+    fn json_is_exact_from_7_16() {
+        assert!(!has_exact_json("7.15.3 (stable)"));
+        assert!(has_exact_json("7.16 (stable)"));
+    }
 
     #[test]
     fn the_nqn_can_be_set_from_7_21() {

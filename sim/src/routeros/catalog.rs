@@ -16,10 +16,12 @@ pub enum Menu {
     SystemResource,
     SystemIdentity,
     SystemClock,
+    SystemPackage,
     Ip,
     IpService,
     IpSsh,
     User,
+    UserGroup,
 }
 
 /// A command of a menu.
@@ -75,6 +77,8 @@ impl Menu {
             (Menu::System, "resource") => Menu::SystemResource,
             (Menu::System, "identity") => Menu::SystemIdentity,
             (Menu::System, "clock") => Menu::SystemClock,
+            (Menu::System, "package") => Menu::SystemPackage,
+            (Menu::User, "group") => Menu::UserGroup,
             (Menu::Ip, "service") => Menu::IpService,
             (Menu::Ip, "ssh") => Menu::IpSsh,
             _ => return None,
@@ -118,7 +122,10 @@ impl Menu {
                 matches!(verb, Verb::Set | Verb::Get | Verb::Print)
             }
             Menu::SystemResource | Menu::SystemClock => matches!(verb, Verb::Get | Verb::Print),
-            Menu::IpService | Menu::User => matches!(verb, Verb::Find | Verb::Get | Verb::Print),
+            Menu::IpService | Menu::User | Menu::SystemPackage => {
+                matches!(verb, Verb::Find | Verb::Get | Verb::Print)
+            }
+            Menu::UserGroup => matches!(verb, Verb::Set | Verb::Find | Verb::Get | Verb::Print),
         }
     }
 }
@@ -184,6 +191,7 @@ fn settable(menu: Menu, name: &str, version: Version) -> bool {
             .is_some_and(|p| p.kind != Kind::ReadOnly && version.at_least(7, p.since)),
         Menu::File => matches!(name, "name" | "type" | "contents"),
         Menu::SystemIdentity => name == "name",
+        Menu::UserGroup => name == "policy",
         Menu::IpSsh => matches!(name, "strong-crypto" | "host-key-type"),
         _ => false,
     }

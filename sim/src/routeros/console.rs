@@ -13,6 +13,8 @@ use super::faults::{Fault, Reboot};
 use super::journal::Outcome;
 use super::machine::{ExecResult, Pace, RouterOs};
 use super::quirks::SecondChannel;
+use super::replay::Replayed;
+use super::user::ADMINISTRATOR;
 
 /// Why a session could not be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +51,7 @@ impl Drop for Place {
 #[derive(Debug)]
 struct Inner {
     os: RouterOs,
+    user: String,
     number: u64,
     /// Cancelled when the box cuts the connection.
     cut: CancellationToken,
@@ -90,12 +93,12 @@ impl RouterOs {
             return Err(OpenError::Refused);
         }
         let over = self.net().borrow().cut.child_token();
-        self.session(over).ok_or(OpenError::TooManySessions)
+        self.session(ADMINISTRATOR, over).ok_or(OpenError::TooManySessions)
     }
 
     /// A session on a connection that already stands and ends with `over`; none where there are too
     /// many.
-    pub(super) fn session(&self, over: CancellationToken) -> Option<Session> {
+    pub(super) fn session(&self, user: &str, over: CancellationToken) -> Option<Session> {
         let place = self.place()?;
         let (cut, frozen) = {
             let receiver = self.net();
@@ -104,6 +107,7 @@ impl RouterOs {
         };
         Some(Session(Arc::new(Inner {
             os: self.clone(),
+            user: user.to_owned(),
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             closed: over,
             cut,
@@ -197,13 +201,26 @@ impl Inner {
             Some(Fault::PowerCut { after, .. }) => self.os.light_fuse(Some(after)),
             _ => {}
         }
+        match self.os.replayed(line) {
+            None => {}
+            Some(Replayed::Answer(result)) => {
+                self.os.note(self.number, line, Outcome::Answered);
+                return self.after(line, fault, (result, false)).await;
+            }
+            Some(Replayed::Silence) => return self.silence(line, Some(Outcome::Stalled)).await,
+            Some(Replayed::Cut) => {
+                self.os.note(self.number, line, Outcome::Dropped);
+                self.closed.cancel();
+                return Err(ExecError::Dropped);
+            }
+        }
         let result = tokio::select! {
             biased;
             () = self.cut.cancelled() => {
                 self.os.note(self.number, line, Outcome::PowerCut);
                 return Err(ExecError::Dropped);
             }
-            result = self.os.run_line(self.number, line, Pace::Tokio) => result,
+            result = self.os.run_line(self.number, &self.user, line, Pace::Tokio) => result,
         };
         self.after(line, fault, result).await
     }

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use super::machine::{Pace, RouterOs};
 use super::row::Row;
 use super::syntax::Block;
+use super::user::Rights;
 use super::value::Value;
 
 /// Evaluated commands and values in one line.
@@ -41,6 +42,7 @@ pub(crate) enum Stop {
 
 pub(crate) struct Evaluator<'a> {
     os: &'a RouterOs,
+    rights: Rights,
     pace: Pace,
     guard: Option<tokio::sync::OwnedMutexGuard<()>>,
     out: String,
@@ -60,10 +62,11 @@ pub(crate) struct Finished {
     pub power_cut: bool,
 }
 
-/// Runs a parsed line.
-pub(crate) async fn run(os: &RouterOs, pace: Pace, block: &Block) -> Finished {
+/// Runs a parsed line with the rights of whoever sent it.
+pub(crate) async fn run(os: &RouterOs, rights: Rights, pace: Pace, block: &Block) -> Finished {
     let mut evaluator = Evaluator {
         os,
+        rights,
         pace,
         guard: os.take_line(pace).await,
         out: String::new(),

@@ -28,7 +28,9 @@ use super::hosts::{Connection, Hosts, Refusal, Write};
 use super::journal::{Entry, Journal};
 use super::pool;
 use super::quirks::Quirks;
+use super::replay::Replay;
 use super::store::{Counters, Disk, Store};
+use super::user::ADMINISTRATOR;
 use super::value::Value;
 use super::version::Version;
 
@@ -135,6 +137,7 @@ struct Core {
     exec_latency: Duration,
     connect_latency: Duration,
     hook: Option<Hook>,
+    replay: Option<Replay>,
 }
 
 struct Shared {
@@ -183,6 +186,7 @@ impl RouterOs {
             exec_latency: setup.exec_latency,
             connect_latency: setup.connect_latency,
             hook: None,
+            replay: None,
         };
         let net = Net {
             refusing: false,
@@ -203,8 +207,10 @@ impl RouterOs {
 
     /// Runs a line at once, as another administrator would: no latency, no faults, session 0.
     pub fn exec(&self, line: &str) -> ExecResult {
-        let (result, _) =
-            self.run_line(0, line, Pace::Immediate).now_or_never().unwrap_or_default();
+        let (result, _) = self
+            .run_line(0, ADMINISTRATOR, line, Pace::Immediate)
+            .now_or_never()
+            .unwrap_or_default();
         result
     }
 

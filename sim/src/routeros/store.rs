@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::quirks::Quirks;
+use super::user::Users;
 use super::value::Value;
 use super::version::Version;
 
@@ -61,6 +62,8 @@ pub struct Store {
     pub files: BTreeMap<u32, Arc<File>>,
     /// What `/system/identity` says.
     pub identity: String,
+    /// Who may log in to do what.
+    pub users: Users,
     last_id: u32,
     last_content: u64,
 }

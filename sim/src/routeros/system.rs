@@ -1,4 +1,4 @@
-//! Menus with little in them: `/system/…`, `/ip/service`, `/ip/ssh`, `/user`.
+//! Menus with little in them: `/system/…`, `/ip/service`, `/ip/ssh`.
 
 use super::catalog::Menu;
 use super::file::date_text;
@@ -27,7 +27,9 @@ pub fn rows(store: &Store, menu: Menu, context: Context<'_>, uptime: i64) -> Vec
             ("password-authentication", text("yes-if-no-key")),
         ]),
         Menu::IpService => services(context),
-        Menu::User => row(vec![("name", text("admin")), ("group", text("full"))]),
+        Menu::SystemPackage => packages(context),
+        Menu::User => store.users.rows(),
+        Menu::UserGroup => store.users.group_rows(),
         Menu::Root | Menu::System | Menu::Ip | Menu::Disk | Menu::File => Vec::new(),
     }
 }
@@ -49,6 +51,20 @@ fn resource(context: Context<'_>, uptime: i64) -> Vec<(&'static str, Value)> {
         ("board-name", text("RDS2216-2XG-4S+4XS-2XQ")),
         ("platform", text("MikroTik")),
     ]
+}
+
+/// What a ROSE Data Server is shipped with.
+fn packages(context: Context<'_>) -> Vec<Row> {
+    let row = |(id, name): (u32, &str)| Row {
+        id,
+        flags: Vec::new(),
+        fields: vec![
+            ("name", Value::text(name)),
+            ("version", Value::Text(context.version.to_string())),
+            ("disabled", Value::Bool(false)),
+        ],
+    };
+    (1..).zip(["routeros", "rose-storage"]).map(row).collect()
 }
 
 fn services(context: Context<'_>) -> Vec<Row> {

@@ -105,6 +105,14 @@ impl PrivateKey {
         Ok(PrivateKey { text, kind })
     }
 
+    /// `Ed25519 key` or `RSA key`, for a person.
+    pub fn kind(&self) -> &'static str {
+        match self.kind {
+            RSA => "RSA key",
+            _ => "Ed25519 key",
+        }
+    }
+
     /// The text of the file, for the library that signs with it. Never for a log.
     pub(super) fn text(&self) -> &str {
         &self.text

@@ -32,6 +32,9 @@ impl Evaluator<'_> {
             named.push((name.clone(), self.expr(expr).await?));
         }
         self.between_commands().await?;
+        if !self.rights.allow(command.menu, command.verb) {
+            return Err(Stop::Error(self.os.quirks().texts.not_permitted));
+        }
         match command.verb {
             Verb::Print => self.print_menu(command, given, &named).await,
             Verb::Find => {
@@ -214,6 +217,7 @@ impl Evaluator<'_> {
                         disk::remove(store, context, id, hosts.is_busy(id))?;
                     }
                     (Verb::Remove, _) => file::remove(store, context, id)?,
+                    (_, Menu::UserGroup) => store.users.set_group(id, &named)?,
                     _ => disk::set(store, context, id, &named, &unset)?,
                 }
             }

@@ -14,9 +14,11 @@ use super::super::faults::Fault;
 use super::super::file;
 use super::super::hosts::{Cut, Hosts};
 use super::super::quirks::Quirks;
+use super::super::replay::{Recording, Replay, Replayed};
 use super::super::row::Row;
 use super::super::store::{Context, Counters, Failure, Store};
 use super::super::system;
+use super::super::user::Rights;
 use super::super::value::Value;
 use super::{Core, Net, Pace, RouterOs, seconds};
 
@@ -143,6 +145,31 @@ fn sample(
         ("active-time", number(0)),
         ("wait-time", number(0)),
     ]
+}
+
+/// Users, and a recording instead of a console.
+impl RouterOs {
+    /// Declares a user of a group. With `policies` (such as `ssh,read,write,test`) the group is
+    /// made, or made anew; without, it is one of those that are there. A login name that nobody
+    /// declared has every right.
+    pub fn declare_user(&self, user: &str, group: &str, policies: Option<&str>) {
+        self.lock().store.users.declare(user, group, policies);
+    }
+
+    /// What that login may do.
+    pub(crate) fn rights(&self, user: &str) -> Rights {
+        self.lock().store.users.rights(user)
+    }
+
+    /// From now on, sessions are answered from the recording and run nothing.
+    pub fn replay(&self, recording: Recording) {
+        self.lock().replay = Some(Replay::new(recording));
+    }
+
+    /// The recorded answer, where a recording is played.
+    pub(crate) fn replayed(&self, line: &str) -> Option<Replayed> {
+        self.lock().replay.as_mut().map(|replay| replay.answer(line))
+    }
 }
 
 /// What the sessions ask.

@@ -24,6 +24,7 @@ impl RouterOs {
     pub(crate) async fn run_line(
         &self,
         session: u64,
+        user: &str,
         line: &str,
         pace: Pace,
     ) -> (ExecResult, bool) {
@@ -33,7 +34,7 @@ impl RouterOs {
         }
         let quirks = self.quirks();
         let finished = match self.parse(line, &quirks) {
-            Ok(block) => eval::run(self, pace, &block).await,
+            Ok(block) => eval::run(self, self.rights(user), pace, &block).await,
             Err(text) => Finished { out: String::new(), error: Some(text), power_cut: false },
         };
         let power_cut = finished.power_cut;

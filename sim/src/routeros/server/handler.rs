@@ -46,6 +46,8 @@ pub(super) struct Handler {
     over: CancellationToken,
     logged_in: CancellationToken,
     gate: Gate,
+    /// The name that was let in.
+    user: String,
     session: Option<Arc<Session>>,
     open: Open,
     stalled: Vec<Reply>,
@@ -66,6 +68,7 @@ impl Handler {
             over,
             logged_in: CancellationToken::new(),
             gate,
+            user: String::new(),
             session: None,
             open: Open::default(),
             stalled: Vec::new(),
@@ -84,8 +87,12 @@ impl Handler {
         Answer { handle: session.handle(), channel, os, gate, open }
     }
 
-    fn verdict(&self, key: &russh::keys::PublicKey) -> Auth {
-        if self.accepted.accepts(key) { Auth::Accept } else { Auth::reject() }
+    fn verdict(&self, user: &str, key: &russh::keys::PublicKey) -> Auth {
+        if self.accepted.accepts(key) && self.os.rights(user).may_log_in() {
+            Auth::Accept
+        } else {
+            Auth::reject()
+        }
     }
 }
 
@@ -94,18 +101,19 @@ impl russh::server::Handler for Handler {
 
     async fn auth_publickey_offered(
         &mut self,
-        _user: &str,
+        user: &str,
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, Self::Error> {
-        Ok(self.verdict(offer.public_key))
+        Ok(self.verdict(user, offer.public_key))
     }
 
     async fn auth_publickey(
         &mut self,
-        _user: &str,
+        user: &str,
         key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, Self::Error> {
-        Ok(self.verdict(key.public_key))
+        self.user = user.to_owned();
+        Ok(self.verdict(user, key.public_key))
     }
 
     async fn auth_succeeded(
@@ -113,7 +121,7 @@ impl russh::server::Handler for Handler {
         session: &mut russh::server::Session,
     ) -> Result<(), Self::Error> {
         self.logged_in.cancel();
-        match self.os.session(self.over.clone()) {
+        match self.os.session(&self.user, self.over.clone()) {
             Some(logged_in) => self.session = Some(Arc::new(logged_in)),
             None => {
                 session.disconnect(Disconnect::TooManyConnections, "too many sessions", "")?;

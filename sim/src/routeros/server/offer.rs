@@ -50,6 +50,24 @@ impl Offer {
         Offer { kex: vec!["curve25519-sha256".to_owned()], ..Offer::default() }
     }
 
+    /// What of it this server has; the default for a kind of which nothing is left.
+    pub(in super::super) fn known(mut self) -> Self {
+        let default = Offer::default();
+        self.kex.retain(|name| kex::Name::try_from(name.as_str()).is_ok());
+        self.ciphers.retain(|name| cipher::Name::try_from(name.as_str()).is_ok());
+        self.macs.retain(|name| mac::Name::try_from(name.as_str()).is_ok());
+        for (names, all) in [
+            (&mut self.kex, default.kex),
+            (&mut self.ciphers, default.ciphers),
+            (&mut self.macs, default.macs),
+        ] {
+            if names.is_empty() {
+                *names = all;
+            }
+        }
+        self
+    }
+
     pub(super) fn preferred(&self) -> Result<russh::Preferred, ServerError> {
         Ok(russh::Preferred {
             kex: Cow::Owned(named(&self.kex, |name| kex::Name::try_from(name))?),

@@ -116,8 +116,19 @@ impl Needs {
 
     /// What the box offers, what this transport misses, and which RouterOS command helps.
     pub(in super::super) fn advice(&self, offer: &Offer) -> String {
+        let needs = self.lacks(offer);
+        format!("{offer}; we need {needs}; what helps: {}", self.helps(offer).join("; "))
+    }
+
+    /// What of this transport's needs the offer has nothing of; empty where nothing is missing.
+    pub(in super::super) fn lacks(&self, offer: &Offer) -> String {
         let missing = missing(offer, self);
-        let needs: Vec<String> = missing.iter().map(|kind| self.describe(*kind)).collect();
+        missing.iter().map(|kind| self.describe(*kind)).collect::<Vec<_>>().join(" and ")
+    }
+
+    /// What may help, RouterOS commands in backquotes.
+    pub(in super::super) fn helps(&self, offer: &Offer) -> Vec<&'static str> {
+        let missing = missing(offer, self);
         let mut helps = Vec::new();
         if missing.iter().any(|kind| *kind != Missing::HostKey) {
             helps.push("`/ip/ssh set strong-crypto=yes`");
@@ -131,7 +142,7 @@ impl Needs {
                  the new key",
             );
         }
-        format!("{offer}; we need {}; what helps: {}", needs.join(" and "), helps.join("; "))
+        helps
     }
 
     fn describe(&self, kind: Missing) -> String {
