@@ -3,7 +3,7 @@
 //!
 //! - [`narrator`]: tells, in colour on a terminal, and counts what held.
 //! - [`world`]: what a story does and sees, as a trait: stories run on real parts, too.
-//! - [`incident`]: the story of the night in which people repaired by hand for five hours.
+//! - [`mod@incident`]: the story of the night in which people repaired by hand for five hours.
 //! - [`simulated`]: the world of the doubles.
 //! - [`sidecars`]: plays external-provisioner and external-attacher against our socket.
 
