@@ -2,9 +2,11 @@
 //! volumes have ids without a prefix.
 
 use futures::FutureExt as _;
+use rds_sim::apiserver::Fault;
 use rds_sim::routeros::Reboot;
-use serde_json::json;
-use tokio::net::TcpListener;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, UnixStream};
 use tonic::Code;
 
 use crate::csi::code;
@@ -21,7 +23,6 @@ async fn two() -> Surroundings {
 async fn volumes_lie_where_the_class_says_and_an_unknown_address_is_never_contacted() {
     let around = two().await;
     let (daemon, csi) = around.ready().await;
-    daemon.logged("box is connected", |r| r["backend"] == "spare").await;
     let spare = around.boxes["spare"].address();
     assert_eq!(around.provision(&csi, "pvc-a", &[]).await, "pvc-a");
     assert_eq!(around.provision(&csi, "pvc-b", &[("backend", "spare")]).await, "spare/pvc-b");
@@ -59,7 +60,6 @@ async fn volumes_lie_where_the_class_says_and_an_unknown_address_is_never_contac
 async fn a_box_that_is_down_stops_only_its_own_volumes() {
     let around = two().await;
     let (daemon, csi) = around.ready().await;
-    daemon.logged("box is connected", |r| r["backend"] == "spare").await;
     let here = around.provision(&csi, "pvc-a", &[]).await;
     let there = around.provision(&csi, "pvc-b", &[("backend", "spare")]).await;
     around.boxes["spare"].rds.power_off();
@@ -78,7 +78,7 @@ async fn a_box_that_is_down_stops_only_its_own_volumes() {
     assert_eq!(body["fields"]["boxes"]["spare"]["link"]["state"], "down", "{body}");
 
     around.boxes["spare"].rds.power_on(Reboot::KeepEverything);
-    let back = |r: &serde_json::Value| r["backend"] == "spare" && r["epoch"] == 2;
+    let back = |r: &Value| r["backend"] == "spare" && r["epoch"] == 2;
     daemon.logged("box is connected", back).await;
     csi.publish(&there, "node-a").await.unwrap();
     daemon.stop().await;
@@ -94,8 +94,22 @@ async fn changed_bare_ids_are_refused_before_anything_is_done_to_a_volume() {
     let before: Vec<_> = around.boxes.values().map(|of| of.commands()).collect();
 
     around.top = around.top.replace("bare_ids = \"main\"", "bare_ids = \"spare\"");
+    around.tables += "[shutdown]\ndeadline = \"8s\"\n";
     std::fs::write(around.path("changed.toml"), around.config()).unwrap();
+    let down = around.api.faults().unreachable(Fault::Hang);
     let mut daemon = Daemon::start(&around.path("changed.toml"));
+    daemon.logged("box is connected", |r| r["backend"] == "main").await;
+    daemon.logged("box is connected", |r| r["backend"] == "spare").await;
+    // A client in the middle of its greeting keeps the stop waiting, so that a pass finds the time
+    // to do harm.
+    let mut client = UnixStream::connect(around.socket()).await.unwrap();
+    client.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
+    around.api.faults().lift(down);
+    daemon.logged("stopping grpc", |_| true).await;
+    around.api.delete("nodes", "node-b").unwrap();
+    let of_node = |r: &Value| r["causes"].as_str().unwrap().contains("node");
+    let pass = daemon.logged("pass failed", of_node).await;
+    assert!(pass["error"].as_str().unwrap().contains("bare_ids"), "{pass}");
     let status = daemon.ended().await;
     assert_eq!(status.code(), Some(64), "{}", daemon.text());
     let record = daemon.logged("the controller ends", |_| true).await;
@@ -107,7 +121,7 @@ async fn changed_bare_ids_are_refused_before_anything_is_done_to_a_volume() {
     let after: Vec<_> = around.boxes.values().map(|of| of.commands()).collect();
     assert_eq!(before, after);
     // Without such volumes it may be changed.
-    let unprotect = |pv: &mut serde_json::Value| pv["metadata"]["finalizers"] = json!([]);
+    let unprotect = |pv: &mut Value| pv["metadata"]["finalizers"] = json!([]);
     around.api.modify("persistentvolumes", "pvc-a", unprotect).unwrap();
     around.api.delete("persistentvolumes", "pvc-a").unwrap();
     let daemon = Daemon::start(&around.path("changed.toml"));

@@ -186,9 +186,12 @@ impl Surroundings {
         Daemon::start(&self.config_map().file())
     }
 
-    /// Starts the controller and waits until it is ready.
+    /// Starts the controller and waits until it is ready and connected to every box.
     pub async fn ready(&self) -> (Daemon, Csi) {
         let daemon = self.daemon();
+        for name in self.boxes.keys() {
+            daemon.logged("box is connected", |record| record["backend"] == name.as_str()).await;
+        }
         daemon.ready(true).await;
         (daemon, self.csi().await)
     }
