@@ -10,6 +10,7 @@
 //! pass.
 
 mod act;
+mod counters;
 mod facts;
 mod memory;
 
@@ -28,7 +29,7 @@ use super::{Backend, Backends, Error, Happened, Kind, Operations};
 use crate::attachment::standing::{Standing, standing};
 use crate::attachment::verdict::{Action, Facts, FenceCause, Io, Rules, Verdict, verdict};
 use crate::cluster::{About, Deleting, Identity, Notice, Reason, View};
-use crate::rds::{Command, Counters, Disk};
+use crate::rds::{Command, Disk};
 use crate::volume::{BackendName, NodeName, VolumeId};
 
 /// How many volumes are changed at a time.
@@ -216,7 +217,8 @@ impl Reconciler {
         let suspects: Vec<&NodeName> =
             candidates.iter().flat_map(|found| found.holders.iter()).collect();
         let everything: Vec<&Found> = verdicts.iter().map(|(found, _)| *found).collect();
-        let io = self.read_io(sight.tables, &everything, &suspects).await;
+        let interval = self.operations.limits.borrow().counter_interval;
+        let io = counters::read(sight.tables, &everything, &suspects, interval).await;
         // That took a while. A node that has come back meanwhile is not gone.
         let view = self.operations.cluster.view();
         let mut now = sight.volumes(&view, &self.operations.backends);
@@ -269,42 +271,6 @@ impl Reconciler {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let facts: Facts<'_> = found.facts(&memory, io, Instant::now());
         verdict(&facts, rules)
-    }
-
-    /// Do counters of any single-node volume of these nodes move? Three reads, a second apart.
-    async fn read_io(
-        &self,
-        tables: &[Table],
-        everything: &[&Found],
-        nodes: &[&NodeName],
-    ) -> BTreeMap<NodeName, Io> {
-        let mut io: BTreeMap<NodeName, Io> = BTreeMap::new();
-        let of_node = |found: &Found| found.holders.iter().any(|holder| nodes.contains(&holder));
-        let mut volumes: Vec<&Found> = everything.to_vec();
-        volumes.retain(|found| found.is_single() && of_node(found));
-        let mut reads: Vec<Vec<Option<Counters>>> = vec![Vec::new(); volumes.len()];
-        for round in 0..3 {
-            if round > 0 {
-                let apart = self.operations.limits.borrow().counter_interval;
-                tokio::time::sleep(apart).await;
-            }
-            let mut jobs: Vec<BoxFuture<'_, Option<Counters>>> = Vec::new();
-            for found in &volumes {
-                jobs.push(counters(tables, &found.id).boxed());
-            }
-            let row: Vec<_> = futures::stream::iter(jobs).buffered(ABREAST).collect().await;
-            reads.iter_mut().zip(row).for_each(|(reads, counters)| reads.push(counters));
-        }
-        for (found, reads) in volumes.iter().zip(reads) {
-            for holder in &found.holders {
-                let entry = io.entry(holder.clone()).or_insert(Io::Untold);
-                *entry = worse(*entry, movement(&reads));
-            }
-        }
-        nodes.iter().for_each(|node| {
-            io.entry((*node).clone()).or_insert(Io::Untold);
-        });
-        io
     }
 
     /// Takes a step for each, some at a time, and counts what became of it.
@@ -406,46 +372,4 @@ fn is_direct(action: Action) -> bool {
 /// What asks for nothing to be done now.
 fn is_undecided(action: Action) -> bool {
     matches!(action, Action::Nothing | Action::Wait(_) | Action::ReadIo(_) | Action::Suspect)
-}
-
-async fn counters(tables: &[Table], id: &VolumeId) -> Option<Counters> {
-    let (backend, _) = tables.iter().find(|(backend, _)| backend.name == id.backend)?;
-    let reply = backend.rds.execute(Command::Show(id.slot.clone()), None).await.ok()?;
-    reply.disks.into_iter().find(|disk| disk.slot == id.slot.as_str())?.counters
-}
-
-/// Reads that all stand still prove something; one that is missing proves nothing.
-fn movement(reads: &[Option<Counters>]) -> Io {
-    let Some(reads) = reads.iter().copied().collect::<Option<Vec<Counters>>>() else {
-        return Io::Untold;
-    };
-    let moved = |pair: &[Counters]| {
-        pair[1].writes != pair[0].writes || pair[1].reads != pair[0].reads || pair[1].in_flight > 0
-    };
-    if reads.windows(2).any(moved) { Io::Moving } else { Io::Still }
-}
-
-fn worse(a: Io, b: Io) -> Io {
-    let rank = |io| match io {
-        Io::Unread => 0,
-        Io::Untold => 1,
-        Io::Still => 2,
-        Io::Moving => 3,
-    };
-    if rank(b) > rank(a) { b } else { a }
-}
-
-#[cfg(test)]
-mod test {
-    use super::*;
-
-    #[test]
-    fn counters_move_when_anything_ended_or_is_under_way() {
-        let at = |writes, reads, in_flight| Some(Counters { writes, reads, in_flight });
-        assert_eq!(movement(&[at(1, 1, 0), at(1, 1, 0), at(1, 1, 0)]), Io::Still);
-        assert_eq!(movement(&[at(1, 1, 0), at(1, 1, 0), at(2, 1, 0)]), Io::Moving);
-        assert_eq!(movement(&[at(1, 1, 0), at(1, 2, 0), at(1, 2, 0)]), Io::Moving);
-        assert_eq!(movement(&[at(1, 1, 0), at(1, 1, 0), at(1, 1, 1)]), Io::Moving);
-        assert_eq!(movement(&[at(1, 1, 0), None, at(1, 1, 0)]), Io::Untold);
-    }
 }

@@ -43,16 +43,7 @@ fn act(command: &Command) -> String {
             "{}; :if ([:len $csiItem]=1) do={{ /disk/set $csiItem nvme-tcp-export=no }}",
             judged(slot, expect)
         ),
-        Command::Delete { slot, expect, deleting, image } => format!(
-            ":local csiItem [/disk/find where slot={} and comment={} and ({})]; \
-             :if ([:len $csiItem]=1) do={{ /disk/set $csiItem nvme-tcp-export=no; \
-             /disk/set $csiItem comment={}; /disk/remove $csiItem; {} }}",
-            quote(slot.as_str()),
-            quote(expect),
-            refers(image),
-            quote(deleting),
-            remove_image(image),
-        ),
+        Command::Delete { slot, expect, deleting, image } => delete(slot, expect, deleting, image),
         Command::RemoveImage { image, .. } => remove_image(image),
     }
 }
@@ -139,20 +130,29 @@ fn judged(slot: &Slot, expect: &str) -> String {
     format!(":local csiItem [/disk/find where slot={slot} and comment={}]", quote(expect))
 }
 
-/// Removes an image unless a disk refers to it.
-fn remove_image(image: &ImagePath) -> String {
+/// Compares the image, too: that of another disk must not go with this one.
+fn delete(slot: &Slot, expect: &str, deleting: &str, image: &ImagePath) -> String {
     format!(
-        ":if ([:len [/disk/find where {}]]=0) do={{ /file/remove [/file/find where name={}] }}",
-        refers(image),
+        ":local csiFile {}; :local csiItem [/disk/find where slot={} and comment={} and \
+         (file-path=$csiFile or file-path=(\"/\" . $csiFile))]; :if ([:len $csiItem]=1) do={{ \
+         /disk/set $csiItem nvme-tcp-export=no; /disk/set $csiItem comment={}; \
+         /disk/remove $csiItem; {} }}",
         quote(image.as_str()),
+        quote(slot.as_str()),
+        quote(expect),
+        quote(deleting),
+        remove_image(image),
     )
 }
 
-/// Refers a disk to this image? `/disk` prints paths with a leading slash, `/file` without
-/// (observed on the RDS), so both spellings are looked for.
-fn refers(image: &ImagePath) -> String {
+/// Removes an image unless a disk refers to it. `/disk` prints paths with a leading slash, `/file`
+/// without (observed on the RDS), so both spellings are looked for.
+fn remove_image(image: &ImagePath) -> String {
     let (bare, rooted) = (quote(image.as_str()), quote(&format!("/{image}")));
-    format!("file-path={bare} or file-path={rooted}")
+    format!(
+        ":if ([:len [/disk/find where file-path={bare} or file-path={rooted}]]=0) do={{ \
+         /file/remove [/file/find where name={bare}] }}"
+    )
 }
 
 fn pool(path: &VolumePath) -> String {
