@@ -44,7 +44,9 @@ fn act(command: &Command) -> String {
             judged(slot, expect)
         ),
         Command::Delete { slot, expect, deleting, image } => delete(slot, expect, deleting, image),
-        Command::RemoveImage { image, .. } => remove_image(image),
+        Command::RemoveImage { image, .. } => {
+            format!(":local csiFile {}; {}", quote(image.as_str()), remove_file())
+        }
     }
 }
 
@@ -134,24 +136,25 @@ fn judged(slot: &Slot, expect: &str) -> String {
 fn delete(slot: &Slot, expect: &str, deleting: &str, image: &ImagePath) -> String {
     format!(
         ":local csiFile {}; :local csiItem [/disk/find where slot={} and comment={} and \
-         (file-path=$csiFile or file-path=(\"/\" . $csiFile))]; :if ([:len $csiItem]=1) do={{ \
-         /disk/set $csiItem nvme-tcp-export=no; /disk/set $csiItem comment={}; \
-         /disk/remove $csiItem; {} }}",
+         ({REFERS})]; :if ([:len $csiItem]=1) do={{ /disk/set $csiItem nvme-tcp-export=no; \
+         /disk/set $csiItem comment={}; /disk/remove $csiItem; {} }}",
         quote(image.as_str()),
         quote(slot.as_str()),
         quote(expect),
         quote(deleting),
-        remove_image(image),
+        remove_file(),
     )
 }
 
-/// Removes an image unless a disk refers to it. `/disk` prints paths with a leading slash, `/file`
+/// Refers a disk to the image in `$csiFile`? `/disk` prints paths with a leading slash, `/file`
 /// without (observed on the RDS), so both spellings are looked for.
-fn remove_image(image: &ImagePath) -> String {
-    let (bare, rooted) = (quote(image.as_str()), quote(&format!("/{image}")));
+const REFERS: &str = "file-path=$csiFile or file-path=(\"/\" . $csiFile)";
+
+/// Removes the image in `$csiFile` unless a disk refers to it.
+fn remove_file() -> String {
     format!(
-        ":if ([:len [/disk/find where file-path={bare} or file-path={rooted}]]=0) do={{ \
-         /file/remove [/file/find where name={bare}] }}"
+        ":if ([:len [/disk/find where {REFERS}]]=0) do={{ \
+         /file/remove [/file/find where name=$csiFile] }}"
     )
 }
 
