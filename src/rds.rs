@@ -41,8 +41,8 @@ pub enum Command {
         /// The comment that was judged.
         expect: String,
     },
-    /// Writes the comment `deleting`, removes disk and image, if the comment still is what was
-    /// judged. One exec.
+    /// Writes the comment `deleting`, removes disk and image, if comment and image still are what
+    /// was judged. One exec.
     Delete {
         /// The disk.
         slot: Slot,

@@ -10,6 +10,7 @@
 //! pass.
 
 mod act;
+mod counters;
 mod facts;
 mod memory;
 
@@ -28,7 +29,7 @@ use super::{Backend, Backends, Error, Happened, Operations};
 use crate::attachment::standing::{Standing, standing};
 use crate::attachment::verdict::{Action, Facts, FenceCause, Io, Rules, Verdict, verdict};
 use crate::cluster::{About, Deleting, Identity, Notice, Reason, View};
-use crate::rds::{Command, Counters, Disk};
+use crate::rds::{Command, Disk};
 use crate::volume::{BackendName, NodeName, VolumeId};
 
 /// How many volumes are changed at a time.
@@ -230,7 +231,8 @@ impl Reconciler {
         let suspects: Vec<&NodeName> =
             candidates.iter().flat_map(|found| found.holders.iter()).collect();
         let everything: Vec<&Found> = verdicts.iter().map(|(found, _)| *found).collect();
-        let io = self.read_io(sight.tables, &everything, &suspects).await;
+        let interval = self.operations.limits.borrow().counter_interval;
+        let io = counters::read(sight.tables, &everything, &suspects, interval).await;
         // That took a while. A node that has come back meanwhile is not gone.
         let view = self.operations.cluster.view();
         let mut now = sight.volumes(&view, &self.operations.backends);
@@ -291,42 +293,6 @@ impl Reconciler {
         let memory = self.memory();
         let facts: Facts<'_> = found.facts(&memory, io, Instant::now());
         verdict(&facts, rules)
-    }
-
-    /// Do counters of any single-node volume of these nodes move? Three reads, a second apart.
-    async fn read_io(
-        &self,
-        tables: &[Table],
-        everything: &[&Found],
-        nodes: &[&NodeName],
-    ) -> BTreeMap<NodeName, Io> {
-        let mut io: BTreeMap<NodeName, Io> = BTreeMap::new();
-        let of_node = |found: &Found| found.holders.iter().any(|holder| nodes.contains(&holder));
-        let mut volumes: Vec<&Found> = everything.to_vec();
-        volumes.retain(|found| found.is_single() && of_node(found));
-        let mut reads: Vec<Vec<Read>> = vec![Vec::new(); volumes.len()];
-        for round in 0..3 {
-            if round > 0 {
-                let apart = self.operations.limits.borrow().counter_interval;
-                tokio::time::sleep(apart).await;
-            }
-            let mut jobs: Vec<BoxFuture<'_, Read>> = Vec::new();
-            for found in &volumes {
-                jobs.push(counters(tables, &found.id).boxed());
-            }
-            let row: Vec<_> = futures::stream::iter(jobs).buffered(ABREAST).collect().await;
-            reads.iter_mut().zip(row).for_each(|(reads, read)| reads.push(read));
-        }
-        for (found, reads) in volumes.iter().zip(reads) {
-            for holder in &found.holders {
-                let entry = io.entry(holder.clone()).or_insert(Io::Untold);
-                *entry = worse(*entry, movement(&reads));
-            }
-        }
-        nodes.iter().for_each(|node| {
-            io.entry((*node).clone()).or_insert(Io::Untold);
-        });
-        io
     }
 
     /// Takes a step for each, some at a time, and counts what became of it.
@@ -430,87 +396,4 @@ fn is_direct(action: Action) -> bool {
 /// What asks for nothing to be done now.
 fn is_undecided(action: Action) -> bool {
     matches!(action, Action::Nothing | Action::Wait(_) | Action::ReadIo(_) | Action::Suspect)
-}
-
-/// One read of a disk's counters.
-#[derive(Debug, Clone, Copy)]
-enum Read {
-    /// The box gave no answer, or has no such disk: nothing is known.
-    Failed,
-    /// The box has no counters for it.
-    Untold,
-    /// These.
-    Told(Counters),
-}
-
-async fn counters(tables: &[Table], id: &VolumeId) -> Read {
-    let Some((backend, _)) = tables.iter().find(|(backend, _)| backend.name == id.backend) else {
-        return Read::Failed;
-    };
-    let Ok(reply) = backend.rds.execute(Command::Show(id.slot.clone()), None).await else {
-        return Read::Failed;
-    };
-    match reply.disks.into_iter().find(|disk| disk.slot == id.slot.as_str()) {
-        None => Read::Failed,
-        Some(disk) => disk.counters.map_or(Read::Untold, Read::Told),
-    }
-}
-
-/// Reads that all stand still prove something. A read that failed proves nothing, so whatever
-/// waits for the proof waits on.
-fn movement(reads: &[Read]) -> Io {
-    let told: Vec<Counters> = reads
-        .iter()
-        .filter_map(|read| match read {
-            Read::Told(counters) => Some(*counters),
-            Read::Failed | Read::Untold => None,
-        })
-        .collect();
-    let moved = |pair: &[Counters]| {
-        pair[1].writes != pair[0].writes || pair[1].reads != pair[0].reads || pair[1].in_flight > 0
-    };
-    if told.windows(2).any(moved) {
-        return Io::Moving;
-    }
-    if told.len() == reads.len() {
-        return Io::Still;
-    }
-    let none_has_any = reads.iter().all(|read| matches!(read, Read::Untold));
-    if none_has_any { Io::Untold } else { Io::Unread }
-}
-
-/// Of several volumes of a node, the one that says most against acting counts.
-fn worse(a: Io, b: Io) -> Io {
-    let rank = |io| match io {
-        Io::Untold => 0,
-        Io::Still => 1,
-        Io::Unread => 2,
-        Io::Moving => 3,
-    };
-    if rank(b) > rank(a) { b } else { a }
-}
-
-#[cfg(test)]
-mod test {
-    use super::*;
-
-    #[test]
-    fn counters_move_when_anything_ended_or_is_under_way() {
-        let at = |writes, reads, in_flight| Read::Told(Counters { writes, reads, in_flight });
-        assert_eq!(movement(&[at(1, 1, 0), at(1, 1, 0), at(1, 1, 0)]), Io::Still);
-        assert_eq!(movement(&[at(1, 1, 0), at(1, 1, 0), at(2, 1, 0)]), Io::Moving);
-        assert_eq!(movement(&[at(1, 1, 0), at(1, 2, 0), at(1, 2, 0)]), Io::Moving);
-        assert_eq!(movement(&[at(1, 1, 0), at(1, 1, 0), at(1, 1, 1)]), Io::Moving);
-    }
-
-    #[test]
-    fn a_read_that_failed_is_no_proof_that_nobody_writes() {
-        let at = |writes| Read::Told(Counters { writes, reads: 0, in_flight: 0 });
-        assert_eq!(movement(&[at(1), Read::Failed, at(1)]), Io::Unread);
-        assert_eq!(movement(&[at(1), Read::Failed, at(2)]), Io::Moving);
-        assert_eq!(movement(&[Read::Failed, Read::Failed, Read::Failed]), Io::Unread);
-        assert_eq!(movement(&[Read::Untold, Read::Untold, Read::Untold]), Io::Untold);
-        assert_eq!(worse(Io::Still, Io::Unread), Io::Unread);
-        assert_eq!(worse(Io::Unread, Io::Moving), Io::Moving);
-    }
 }
