@@ -43,27 +43,12 @@ pub fn json(value: &str) -> String {
 pub fn read(output: &ExecOutput, tag: &str) -> Result<Answers, String> {
     let text = String::from_utf8_lossy(&output.stdout);
     let mut answers = Answers::new();
-    let mut last: Option<&mut String> = None;
-    for line in text.lines().map(str::trim_end) {
-        match marked(line, tag) {
-            Some(("end", _)) => return Ok(answers),
-            Some((name, value)) => {
-                let (name, answer) = match name.strip_prefix(REFUSED) {
-                    Some(name) => (name, Err(value.to_owned())),
-                    None => (name, Ok(value.to_owned())),
-                };
-                let entry = answers.entry(name.to_owned()).or_insert(Ok(String::new()));
-                *entry = answer;
-                last = entry.as_mut().ok();
-            }
-            // A value may have several lines.
-            None => {
-                if let Some(value) = &mut last {
-                    value.push('\n');
-                    value.push_str(line);
-                }
-            }
-        }
+    for (name, value) in marked(&text, tag) {
+        match name.strip_prefix(REFUSED) {
+            _ if name == "end" => return Ok(answers),
+            Some(name) => answers.insert(name.to_owned(), Err(value)),
+            None => answers.insert(name.to_owned(), Ok(value)),
+        };
     }
     Err(complaint(output))
 }

@@ -22,10 +22,8 @@ pub fn read(output: &ExecOutput, tag: &str) -> Result<Reply, String> {
     let text = String::from_utf8_lossy(&output.stdout);
     let mut reply = Reply::default();
     let (mut version, mut uptime, mut ended) = (None, None, false);
-    for line in text.lines().map(str::trim_end) {
-        let Some((what, value)) = marked(line, tag) else {
-            continue;
-        };
+    for (what, value) in marked(&text, tag) {
+        let value = value.as_str();
         match what {
             "error" => reply.complaint = Some(shorten(value)),
             "disks" => reply.disks = disks(value)?,
@@ -43,9 +41,25 @@ pub fn read(output: &ExecOutput, tag: &str) -> Result<Reply, String> {
     Ok(reply)
 }
 
-pub(super) fn marked<'a>(line: &'a str, tag: &str) -> Option<(&'a str, &'a str)> {
-    let rest = line.strip_prefix(tag)?.strip_prefix(' ')?;
-    Some(rest.split_once(' ').unwrap_or((rest, "")))
+/// What is marked with `tag`, in its order: the name of each answer and its value. A value goes on
+/// in the lines behind it that are not marked: nobody has shown that a box writes JSON in one line.
+pub(super) fn marked<'a>(text: &'a str, tag: &str) -> Vec<(&'a str, String)> {
+    let mut answers: Vec<(&str, String)> = Vec::new();
+    for line in text.lines().map(str::trim_end) {
+        let own = line.strip_prefix(tag).and_then(|rest| rest.strip_prefix(' '));
+        match (own, answers.last_mut()) {
+            (Some(rest), _) => {
+                let (what, value) = rest.split_once(' ').unwrap_or((rest, ""));
+                answers.push((what, value.to_owned()));
+            }
+            (None, Some((what, value))) if *what != "end" => {
+                value.push('\n');
+                value.push_str(line);
+            }
+            (None, _) => {}
+        }
+    }
+    answers
 }
 
 pub(super) fn complaint(output: &ExecOutput) -> String {
@@ -177,6 +191,16 @@ mod test {
 
     fn output(stdout: &str) -> ExecOutput {
         ExecOutput { stdout: stdout.as_bytes().to_vec(), ..ExecOutput::default() }
+    }
+
+    #[test]
+    fn rows_on_lines_of_their_own_are_read_and_what_follows_the_end_is_not() {
+        let text =
+            "t disks [{\"slot\":\"a\"},\r\n{\"slot\":\"b\"}]\r\nt version 7.24\r\nt end\r\nx\r\n";
+        let reply = read(&output(text), "t").unwrap();
+        let slots: Vec<&str> = reply.disks.iter().map(|disk| disk.slot.as_str()).collect();
+        assert_eq!(slots, ["a", "b"]);
+        assert_eq!(reply.system.unwrap().version, "7.24");
     }
 
     #[test]
