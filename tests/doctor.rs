@@ -296,6 +296,27 @@ async fn quirks_that_the_driver_can_live_with_are_no_faults() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn on_every_box_that_may_be_real_it_ends_cleans_up_and_finds_only_what_harms() {
+    let mut harmful = Vec::new();
+    for switch in Quirks::all_switches() {
+        let clinic = Clinic::with(Version::V7_24_4, switch.turn_on, Offer::default()).await;
+        furnish(&clinic.os);
+        let report = clinic.examine(true).await;
+        assert_eq!(states(&report, State::NotChecked), [""; 0], "{}: {report:#?}", switch.name);
+        assert!(clinic.is_clean(), "{}: {report:#?}", switch.name);
+        let faults = states(&report, State::Fault);
+        if !faults.is_empty() {
+            harmful.push((switch.name, faults));
+        }
+    }
+    let expected = [
+        ("comment-truncated", vec!["comment length"]),
+        ("comment-refused", vec!["comment length"]),
+    ];
+    assert_eq!(harmful, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lines_that_are_too_long_for_the_box_are_found_with_the_length_that_works() {
     let shorten = |quirks: &mut Quirks| quirks.max_line = 3000;
     let clinic = Clinic::with(Version::V7_24_4, shorten, Offer::default()).await;

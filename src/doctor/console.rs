@@ -184,3 +184,75 @@ impl Console {
         question::read(&output, &tag)
     }
 }
+
+#[cfg(test)]
+mod test {
+    use async_trait::async_trait;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::rds::ssh::SessionError;
+
+    /// A box that lets in and then says nothing, or lets nobody in.
+    struct Silent {
+        lets_in: bool,
+    }
+
+    #[async_trait]
+    impl Connect for Silent {
+        async fn connect(&self) -> Result<Box<dyn Session>, ConnectError> {
+            if !self.lets_in {
+                std::future::pending::<()>().await;
+            }
+            Ok(Box::new(Silent { lets_in: true }))
+        }
+        fn address(&self) -> &str {
+            "box:22"
+        }
+    }
+
+    #[async_trait]
+    impl Session for Silent {
+        async fn exec(&mut self, _: &str) -> Result<ExecOutput, SessionError> {
+            std::future::pending().await
+        }
+        fn closed(&self) -> CancellationToken {
+            CancellationToken::new()
+        }
+        async fn close(self: Box<Self>) {
+            std::future::pending().await
+        }
+    }
+
+    fn console(lets_in: bool) -> Console {
+        let deadlines =
+            Deadlines { connect: Duration::from_secs(3), command: Duration::from_secs(7) };
+        Console::new(Arc::new(Silent { lets_in }), deadlines, None)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_wait_ends_at_its_deadline() {
+        let begun = Instant::now();
+        let came = console(false).open().await;
+        assert!(matches!(came, Came::Late(after) if after == Duration::from_secs(3)), "{came:?}");
+        assert_eq!(begun.elapsed(), Duration::from_secs(3));
+
+        let mut console = console(true);
+        assert!(matches!(console.open().await, Came::Ended(Ok(()))));
+        let begun = Instant::now();
+        let why = console.exec(":put 1", "t").await.unwrap_err();
+        assert_eq!(
+            (why.as_str(), begun.elapsed()),
+            ("no answer within 7 s", Duration::from_secs(7))
+        );
+        // The session is not used again, and that costs no further wait.
+        let again = console.exec(":put 1", "t").await.unwrap_err();
+        assert!(again.contains("the session ended"), "{again}");
+        assert_eq!(begun.elapsed(), Duration::from_secs(7));
+
+        assert!(matches!(console.open().await, Came::Ended(Ok(()))));
+        let begun = Instant::now();
+        console.close().await;
+        assert_eq!(begun.elapsed(), GOODBYE);
+    }
+}
