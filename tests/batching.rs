@@ -113,8 +113,11 @@ fn state(os: &RouterOs) -> String {
 /// Runs the commands on two boxes that are the same, `before` on both, and compares.
 fn same(setup: &Setup, before: &[Command], commands: &[Command], bytes_max: usize) -> Vec<Answer> {
     let (one, other) = (furnished(setup.clone()), furnished(setup.clone()));
-    one_by_one(&one, before);
-    one_by_one(&other, before);
+    for os in [&one, &other] {
+        one_by_one(os, before);
+        // Somebody removed this disk by hand, which leaves its image.
+        os.exec("/disk/remove [/disk/find where slot=\"gone\"]");
+    }
     let answers = one_by_one(&one, commands);
     let (answers_together, lines) = together(&other, commands, bytes_max);
     assert_eq!(answers, answers_together);
@@ -126,12 +129,6 @@ fn same(setup: &Setup, before: &[Command], commands: &[Command], bytes_max: usiz
 /// A volume's whole life for several volumes, all kinds of commands and of errors.
 fn life() -> (Vec<Command>, Vec<Command>) {
     let before = ["a", "b", "c", "gone"].map(|name| create(name, 1 << 20, "rds1 old"));
-    let lost = Command::Delete {
-        slot: slot("gone"),
-        expect: "rds1 old".into(),
-        deleting: "x".into(),
-        image: new_disk("not-its-image", 1, "").image,
-    };
     let commands = vec![
         create("d", 1 << 20, "rds1 new"),
         create("a", 1 << 30, "rds1 another"),
@@ -156,7 +153,7 @@ fn life() -> (Vec<Command>, Vec<Command>) {
         Command::Show(slot("b")),
         Command::Table,
     ];
-    ([before.to_vec(), vec![lost]].concat(), commands)
+    (before.to_vec(), commands)
 }
 
 #[test]

@@ -237,23 +237,12 @@ pub fn verdict(facts: &Facts<'_>, rules: Rules) -> Verdict {
         Standing::Ahead if !facts.holders.iter().any(Holder::is_unasked) => {
             verdict_of(FollowRecord, "the copy of an attachment was not written")
         }
-        // A node that joined or left, or a new size: the holders of the copy may be writing, so
-        // that is no attachment to undo. Whoever is not wanted is fenced once the copy is written.
-        Standing::Ahead if copy.is_some_and(|copy| is_same_attachment(record, copy)) => {
-            verdict_of(FollowRecord, "the copy of a change to an attachment was not written")
-        }
         Standing::Ahead if copy.is_none() => {
             verdict_of(Report, "attached, with neither a copy nor a VolumeAttachment")
         }
         Standing::Ahead => verdict_of(Undo, "an attachment that nobody waits for"),
         Standing::Current => current(record, disk, facts, rules),
     }
-}
-
-/// Can hosts that were let in by the copy still be connected by the record?
-fn is_same_attachment(record: &Record, copy: &Record) -> bool {
-    copy.state == State::Attached
-        && (copy.generation, copy.nonce) == (record.generation, record.nonce)
 }
 
 fn missing(facts: &Facts<'_>) -> Verdict {

@@ -267,7 +267,12 @@ impl Act<'_> {
             found.new.iter().filter(unasked).map(|node| ground.tag(node)).collect();
         let before = found.copied.as_ref().is_some_and(|copied| record.shares_nqn(copied));
         let all_known = found.holders.len() == record.nodes.len();
-        if before && all_known && leaving.len() < record.nodes.len() {
+        if before && !all_known {
+            // Somebody who is not known may be writing: nothing is closed under his feet.
+            let message = format!("nodes of volume {} are not known by name", found.id);
+            return Err(Error::new(Kind::Precondition, message));
+        }
+        if before && leaving.len() < record.nodes.len() {
             let next = leaving.iter().fold(record.clone(), |record, node| record.leave(*node));
             let from = record.text();
             let wanted = Wanted { from: &from, to: &next, terms: None, grow_to: None };
