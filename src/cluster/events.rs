@@ -78,6 +78,7 @@ impl Poster {
                 }
             };
             tokio::select! {
+                biased;
                 notice = waiting.recv() => {
                     // Ends only when self has gone, and we hold it.
                     let Some(notice) = notice else { return };
