@@ -33,6 +33,9 @@ struct Options {
     /// Show the driver's log in the trace of a seed that fails.
     #[arg(long)]
     log: bool,
+    /// Actions shown of a seed that fails, with all that happened since.
+    #[arg(long, default_value_t = 50)]
+    shown: usize,
     /// Go on after a violation.
     #[arg(long)]
     keep_going: bool,
@@ -79,7 +82,7 @@ fn work(options: &Options, next: &AtomicU64, sum: &std::sync::Mutex<Sum>) {
             return;
         }
         let plan =
-            Plan { seed, steps: options.steps, bug: options.bug, log: options.log };
+            Plan { seed, steps: options.steps, bug: options.bug, log: options.log, shown: options.shown };
         // A thread of its own: generators of a thread begin with it.
         let ended = thread::spawn(move || run(plan).map_err(|error| error.to_string())).join();
         let ended = match ended {

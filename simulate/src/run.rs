@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::sidecars::ATTACHMENTS;
+use crate::sidecars::{ATTACHMENTS, parties};
 use crate::world::{NODES, Plan, Trouble, World};
 
 /// How long everything may take to come right after the last fault.
 const COME_RIGHT: Duration = Duration::from_secs(45 * 60);
-/// Actions shown of a run that failed.
-const SHOWN: usize = 50;
 
 /// How a run ended.
 #[derive(Debug, Clone)]
@@ -71,7 +69,7 @@ async fn simulate(plan: Plan) -> Result<Ended, Trouble> {
         steps,
         simulated: began.elapsed(),
         hash: world.trace.hash(),
-        tail: violation.as_ref().map(|_| world.trace.tail(SHOWN)).unwrap_or_default(),
+        tail: violation.as_ref().map(|_| world.trace.tail(plan.shown)).unwrap_or_default(),
         violation,
     })
 }
@@ -112,12 +110,14 @@ async fn come_right(world: &Arc<World>) {
     world.trace.violated(format!("after {after} min without faults: {wrong}"));
 }
 
-/// Kubernetes takes back what it wanted on a node that is gone and never got.
+/// Kubernetes takes back what it wanted on a node that is gone and never got, or of a volume that
+/// is gone.
 fn forget_pending(world: &World) {
     for va in world.api.list(ATTACHMENTS) {
-        let node = va["spec"]["nodeName"].as_str().unwrap_or_default();
-        let is_gone = world.api.get("nodes", node).is_none();
-        if is_gone && va["status"]["attached"] != true {
+        let Some((volume, node)) = parties(&va) else { continue };
+        let is_gone = world.api.get("nodes", &node).is_none();
+        let is_deleted = world.api.get("persistentvolumes", &volume).is_none();
+        if (is_gone && va["status"]["attached"] != true) || is_deleted {
             let _ = world.api.delete(ATTACHMENTS, va["metadata"]["name"].as_str().unwrap_or(""));
         }
     }

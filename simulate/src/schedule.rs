@@ -91,6 +91,7 @@ impl World {
                 let _ = self.api.delete(ATTACHMENTS, name);
             }
         }
+        self.ledger.with(&volume, |known| known.stage = Stage::Going);
         let (sidecars, name) = (Arc::clone(&self.sidecars), volume.clone());
         self.spawn(async move { sidecars.delete(name).await });
         format!("delete {volume}")

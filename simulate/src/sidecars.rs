@@ -153,10 +153,9 @@ impl Sidecars {
         }
     }
 
-    /// Deletes a volume whose claim has gone, and its PV.
+    /// Deletes a volume that is going, and its PV.
     pub async fn delete(&self, name: String) {
         let Some(id) = id(&name) else { return };
-        self.ledger.with(&name, |known| known.stage = Stage::Going);
         let released = self.api.modify(VOLUMES, &name, |pv| pv["status"]["phase"] = "Released".into());
         let mut pause = Pause::new(60);
         while released.is_ok() {
@@ -320,7 +319,10 @@ fn wanted(name: &str, bytes: u64, multi: bool) -> Option<CreateVolume> {
         required: bytes,
         limit: None,
         capabilities: vec![capability(multi)],
-        context: BTreeMap::from([("volumePath".into(), IMAGES.into())]),
+        context: BTreeMap::from([
+            ("backend".into(), "main".into()),
+            ("volumePath".into(), IMAGES.into()),
+        ]),
     })
 }
 

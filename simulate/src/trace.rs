@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::dice::Fnv;
 
 /// Lines that are kept.
-const KEPT: usize = 4000;
+const KEPT: usize = 20_000;
 /// Marks a line that the schedule wrote.
 const ACTION: &str = "* ";
 

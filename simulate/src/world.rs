@@ -40,6 +40,8 @@ pub struct Plan {
     pub bug: Option<Bug>,
     /// Keep the driver's log?
     pub log: bool,
+    /// Actions shown of a run that failed.
+    pub shown: usize,
 }
 
 /// The world.

@@ -68,7 +68,9 @@ impl Operations {
         Ok(Some((record, image)))
     }
 
-    /// Removes disk and image. `false`: the disk is there with another record.
+    /// Removes disk and image. `false`: something else is there than was judged, and must be looked
+    /// at: the disk with another record, or what a delete that was cut has left: the disk marked
+    /// as deleting, or the image alone.
     async fn remove(
         &self,
         ground: &Ground,
@@ -90,18 +92,16 @@ impl Operations {
                 },
             )
             .await?;
-        let said = reply.complaint.unwrap_or_else(|| "it said nothing".into());
-        let left = match (row(reply.disks, ground), reply.image) {
-            (None, Some(false)) => {
+        let said = match (row(reply.disks, ground), reply.image, reply.complaint) {
+            (None, Some(false), _) => {
                 self.cluster.end_deleting(&entry).await?;
                 return Ok(true);
             }
-            (Some(disk), _) if disk.comment != deleting.text() => return Ok(false),
-            (Some(_), _) => "the disk",
-            (None, _) => "the image",
+            (Some(disk), _, Some(said)) if disk.comment == deleting.text() => said,
+            _ => return Ok(false),
         };
         let message = format!(
-            "{} did not remove {left} of volume {}: {said}",
+            "{} did not remove the disk of volume {}: {said}",
             ground.backend.address, ground.id
         );
         Err(Error::new(Kind::Refused, message))

@@ -94,7 +94,10 @@ impl Reconciler {
             }
         }
         let view = self.operations.cluster.view();
-        let deleting = self.operations.cluster.deleting().await?;
+        let (deleting, unread) = match self.operations.cluster.deleting().await {
+            Ok(deleting) => (deleting, None),
+            Err(error) => (Vec::new(), Some(format!("the list of deletions: {error}"))),
+        };
         let survey = Survey { identity: &identity, view: &view, deleting: &deleting };
         let mut found: Vec<Found> = Vec::new();
         for (backend, disks) in &tables {
@@ -105,7 +108,7 @@ impl Reconciler {
             let storm = self.operations.limits.borrow().storm;
             memory.remember(&found, &view, storm, Instant::now());
         }
-        match self.operations.blindness() {
+        match self.operations.blindness().or(unread) {
             None => self.act(&identity, &tables, &found, &mut report).await,
             Some(why) => self.close_rolled_back(&identity, &found, why, &mut report).await,
         }

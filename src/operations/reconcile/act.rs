@@ -1,9 +1,11 @@
 //! Carrying out a verdict, under the volume's turn.
 
+use std::sync::Arc;
+
 use super::facts::Found;
 use crate::attachment::ledger::{Nonce, Record, State};
 use crate::attachment::verdict::{Action, Verdict};
-use crate::cluster::{About, ClusterError, Identity, Notice, Reason};
+use crate::cluster::{About, ClusterError, Identity, Notice, Reason, Volume};
 use crate::operations::change::{Details, Wanted, lost, row};
 use crate::operations::ground::Ground;
 use crate::operations::{Error, Happened, Kind, Operations};
@@ -86,8 +88,21 @@ impl Act<'_> {
         let Some(turn) = self.operations.turns.take(&found.id) else {
             return Ok(None);
         };
+        if self.is_outdated(found) {
+            return Ok(None);
+        }
         let backend = self.operations.backend(&found.id.backend)?.clone();
         Ground::new(&found.id, backend, turn, self.identity, found.volume.clone()).map(Some)
+    }
+
+    /// Was another copy written since this volume was looked at? What would be done then was judged
+    /// on what is no longer so, and a disk that is made again has no comment to compare.
+    fn is_outdated(self, found: &Found) -> bool {
+        let view = self.operations.cluster.view();
+        let is_other = |seen: &Arc<Volume>| {
+            view.volumes.get(&seen.name).is_none_or(|now| now.copy != seen.copy)
+        };
+        found.volume.as_ref().is_some_and(is_other)
     }
 
     /// Puts exactly the record of the copy back; for a node that is tainted out-of-service, as
