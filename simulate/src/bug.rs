@@ -65,9 +65,9 @@ fn without_compare(line: &str) -> String {
 /// Neither removes the image nor counts it afterwards.
 fn without_image_removal(line: &str) -> Option<String> {
     let from = line.find("; :if ([:len [/disk/find where file-path=")?;
-    let to = line[from..].find("]] }").map(|at| from + at)?;
+    let to = line[from..].find("\"] }").map(|at| from + at)?;
     line.find("/disk/remove $csiItem")?;
-    let line = format!("{}{}", &line[..from], &line[to + "]] }".len()..]);
+    let line = format!("{}{}", &line[..from], &line[to + "\"] }".len()..]);
     let from = line.find("[:len [/file/find")?;
     let to = line[from..].find("]]").map(|at| from + at + 2)?;
     Some(format!("{}0{}", &line[..from], &line[to..]))

@@ -95,8 +95,8 @@ impl Session for Wire {
             let carry = async {
                 sleep(on_its_way).await;
                 let answer = session.exec(&text).await;
-                (line.changed)();
                 if !is_look {
+                    (line.changed)();
                     line.trace.note(format_args!("  ran: {}", outcome(&answer)));
                 }
                 answer

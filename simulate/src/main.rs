@@ -30,7 +30,7 @@ struct Options {
     /// A bug on purpose: is it found?
     #[arg(long)]
     bug: Option<Bug>,
-    /// Show the driver's log in the trace of a seed that fails.
+    /// Show every trace, and the driver's log in it.
     #[arg(long)]
     log: bool,
     /// Actions shown of a seed that fails, with all that happened since.
@@ -94,10 +94,10 @@ fn work(options: &Options, next: &AtomicU64, sum: &std::sync::Mutex<Sum>) {
         sum.seeds += 1;
         sum.steps += ended.steps;
         sum.simulated += ended.simulated;
+        if !options.brief && !ended.tail.is_empty() {
+            println!("{}", ended.tail.join("\n"));
+        }
         if let Some(violation) = &ended.violation {
-            if !options.brief {
-                println!("{}", ended.tail.join("\n"));
-            }
             println!("seed {seed}, step {}: {violation}", ended.steps);
             sum.failed.push(ended);
             if !options.keep_going {

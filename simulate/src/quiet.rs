@@ -40,6 +40,13 @@ impl World {
         wrong
     }
 
+    /// The copy on a PV; null where there is none.
+    pub fn copy(&self, name: &str) -> Value {
+        let pv = self.api.get("persistentvolumes", name).unwrap_or_default();
+        let copy = pv["metadata"]["annotations"][COPY_ANNOTATION].as_str().unwrap_or_default();
+        serde_json::from_str(copy).unwrap_or_default()
+    }
+
     /// One property of a disk, as the box prints it.
     fn disk(&self, name: &str, property: &str) -> String {
         let line = format!(":put [/disk/get [/disk/find where slot=\"{name}\"] {property}]");
@@ -51,9 +58,7 @@ impl World {
         let Ok(record) = Record::parse(&comment) else {
             return Some(format!("the disk of {name} has no record: {comment}"));
         };
-        let pv = self.api.get("persistentvolumes", name)?;
-        let copy = pv["metadata"]["annotations"][COPY_ANNOTATION].as_str().unwrap_or_default();
-        let copy: Value = serde_json::from_str(copy).unwrap_or_default();
+        let copy = self.copy(name);
         if copy["record"] != comment.as_str() {
             return Some(format!("record and copy of {name} differ: {comment} and {copy}"));
         }
@@ -72,6 +77,12 @@ impl World {
     fn attachment_unsettled(&self, va: &Value, all: &[Value]) -> Option<String> {
         let name = &va["metadata"]["name"];
         let (volume, node) = parties(va)?;
+        let of_it = |va: &&Value| parties(va).is_some_and(|(of, _)| of == volume);
+        let is_shared = self.ledger.with(&volume, |known| known.multi)? && all.iter().filter(of_it).count() > 1;
+        if is_shared && self.api.get("nodes", &node).is_none() {
+            // One of two cannot be shut out alone; a person is told.
+            return None;
+        }
         if !va["metadata"]["deletionTimestamp"].is_null() {
             return Some(format!("{name} is still going: {}", va["status"]));
         }
@@ -79,7 +90,6 @@ impl World {
             return Some(format!("{name} is there, and its node is not"));
         }
         if va["status"]["attached"] != true {
-            let of_it = |va: &&Value| parties(va).is_some_and(|(of, _)| of == volume);
             let held = all.iter().filter(of_it).filter(|va| va["status"]["attached"] == true);
             let is_held = held.count() > 0;
             return (!is_held).then(|| format!("{name} is not attached: {}", va["status"]));

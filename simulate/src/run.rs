@@ -24,7 +24,7 @@ pub struct Ended {
     pub hash: u64,
     /// The invariant that did not hold.
     pub violation: Option<String>,
-    /// The last actions, where an invariant did not hold.
+    /// The last actions, where an invariant did not hold or the log is wanted.
     pub tail: Vec<String>,
 }
 
@@ -69,7 +69,10 @@ async fn simulate(plan: Plan) -> Result<Ended, Trouble> {
         steps,
         simulated: began.elapsed(),
         hash: world.trace.hash(),
-        tail: violation.as_ref().map(|_| world.trace.tail(plan.shown)).unwrap_or_default(),
+        tail: match violation.is_some() || plan.log {
+            true => world.trace.tail(plan.shown),
+            false => Vec::new(),
+        },
         violation,
     })
 }
@@ -101,6 +104,7 @@ async fn come_right(world: &Arc<World>) {
     while Instant::now() < end && world.trace.violation().is_none() {
         world.pass_time(Duration::from_secs(20)).await;
         forget_pending(world);
+        restart_pods(world);
         wrong = world.unsettled();
         if wrong.is_empty() {
             return;
@@ -118,6 +122,18 @@ fn forget_pending(world: &World) {
         let is_gone = world.api.get("nodes", &node).is_none();
         let is_deleted = world.api.get("persistentvolumes", &volume).is_none();
         if (is_gone && va["status"]["attached"] != true) || is_deleted {
+            let _ = world.api.delete(ATTACHMENTS, va["metadata"]["name"].as_str().unwrap_or(""));
+        }
+    }
+}
+
+/// Pods whose volume was fenced from their node are restarted: only that brings their mounts back.
+fn restart_pods(world: &World) {
+    for va in world.api.list(ATTACHMENTS) {
+        let Some((volume, _)) = parties(&va) else { continue };
+        let uid = va["metadata"]["uid"].as_str().unwrap_or("none");
+        let is_fenced = world.copy(&volume)["fencedFrom"].to_string().contains(uid);
+        if is_fenced && va["status"]["attached"] == true {
             let _ = world.api.delete(ATTACHMENTS, va["metadata"]["name"].as_str().unwrap_or(""));
         }
     }

@@ -23,10 +23,15 @@ impl World {
         match self.dice.below(100) {
             0..=7 => self.provision(step),
             8..=27 => self.attach(),
-            28..=42 => self.detach(),
-            43..=46 => self.delete(),
-            47..=49 => self.expand(),
-            50..=53 => self.repeat(),
+            28..=38 => self.detach(),
+            39..=41 => self.delete(),
+            42..=44 => self.expand(),
+            45..=47 => self.repeat(),
+            48..=51 => self.meddle(),
+            52 | 53 => {
+                self.trigger();
+                "a pass is asked for".into()
+            }
             54..=66 => self.fault_of_the_box(),
             67..=74 => self.fault_of_the_api(),
             75..=88 => self.fate_of_a_node(),
@@ -202,6 +207,20 @@ impl World {
         }
     }
 
+    /// A person changes an export by hand.
+    fn meddle(&self) -> String {
+        let attached = self.api.list(ATTACHMENTS);
+        let attached = self.dice.pick(&attached).and_then(parties).map(|(volume, _)| volume);
+        let Some(volume) = attached.or_else(|| self.volume()) else { return "nothing".into() };
+        let change = match self.dice.below(3) {
+            0 => "nvme-tcp-server-port=4421",
+            1 => "nvme-tcp-server-allow-host-name=\"nqn.2014-08.org.nvmexpress:nobody\"",
+            _ => "nvme-tcp-export=no",
+        };
+        self.rds.exec(&format!("/disk/set [/disk/find where slot=\"{volume}\"] {change}"));
+        format!("a person sets {change} on {volume}")
+    }
+
     fn restore(&self, downtime: Duration) -> String {
         let snapshot =
             self.snapshot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
@@ -259,7 +278,21 @@ impl World {
         }
     }
 
-    fn fate_of_a_node(&self) -> String {
+    /// Kubernetes takes the volumes of a node that is out of service from it, after a while.
+    fn force_detach(self: &Arc<Self>, node: &'static str) {
+        let (api, after) = (self.api.clone(), self.dice.millis(1_000, 40_000));
+        self.spawn(async move {
+            sleep(after).await;
+            for va in api.list(ATTACHMENTS) {
+                let name = va["metadata"]["name"].as_str().unwrap_or_default();
+                if parties(&va).is_some_and(|(_, on)| on == node) {
+                    let _ = api.delete(ATTACHMENTS, name);
+                }
+            }
+        });
+    }
+
+    fn fate_of_a_node(self: &Arc<Self>) -> String {
         let node = self.node();
         let modify = |edit: &dyn Fn(&mut serde_json::Value)| {
             self.api.modify("nodes", node, |object| edit(object)).is_ok()
@@ -284,6 +317,9 @@ impl World {
             }
             5 => {
                 modify(&|object| objects::set_taint(object, OUT_OF_SERVICE, "NoExecute"));
+                if self.dice.percent(60) {
+                    self.force_detach(node);
+                }
                 "is out of service"
             }
             _ => {

@@ -82,7 +82,7 @@ impl Operations {
         let Some(disk) = row(reply.disks, ground) else {
             return Ok(Changed::Differs(None));
         };
-        let holds = |terms: &Terms| terms.hold(disk.exported, &disk.nqn, &disk.allow_host);
+        let holds = |terms: &Terms| ground.is_exported_so(terms, &disk);
         let grown = wanted.grow_to.is_none_or(|bytes| disk.bytes >= Some(bytes));
         if disk.comment == comment && grown && wanted.terms.is_none_or(holds) {
             return Ok(Changed::Done(disk));

@@ -189,12 +189,16 @@ impl Ground {
 
     /// The port of the export, likewise.
     pub fn nvme_port(&self) -> u16 {
-        let port = self.attribute("nvmePort").and_then(|port| port.parse().ok());
-        port.unwrap_or(self.backend.nvme_port)
+        nvme_port(self.volume.as_deref(), &self.backend)
     }
 
     fn attribute(&self, key: &str) -> Option<&str> {
         self.volume.as_ref()?.attributes.get(key).map(String::as_str)
+    }
+
+    /// Is the disk exported just as these terms say, on its port?
+    pub fn is_exported_so(&self, terms: &Terms, disk: &Disk) -> bool {
+        is_exported_so(terms, disk, self.nvme_port())
     }
 
     /// The disk is not on the box.
@@ -207,4 +211,17 @@ impl Ground {
         let message = format!("{address} has lost the disk of volume {id}; it is being made again");
         Error::new(Kind::Unavailable, message)
     }
+}
+
+/// The port at which nodes reach the export of a volume.
+pub(super) fn nvme_port(volume: Option<&Volume>, backend: &Backend) -> u16 {
+    let port = volume.and_then(|volume| volume.attributes.get("nvmePort")?.parse().ok());
+    port.unwrap_or(backend.nvme_port)
+}
+
+/// Is the disk exported just as these terms say, on this port? A box that does not show the port
+/// does not make every export wrong.
+pub(super) fn is_exported_so(terms: &Terms, disk: &Disk, port: u16) -> bool {
+    let on_port = !terms.on || disk.port.is_none_or(|shown| shown == port);
+    on_port && terms.hold(disk.exported, &disk.nqn, &disk.allow_host)
 }

@@ -13,6 +13,7 @@ use crate::attachment::verdict::{
     AttachmentFacts, ClaimFacts, CopyFacts, DiskFacts, Facts, Holder, Io, Presence,
 };
 use crate::cluster::{Attachment, CopyState, Deleting, Identity, View, Volume};
+use crate::operations::ground::{is_exported_so, nvme_port};
 use crate::operations::{Backend, Backends};
 use crate::rds::Disk;
 use crate::volume::{NodeName, Slot, VolumeId, VolumePath};
@@ -124,7 +125,14 @@ impl Survey<'_> {
         let is_late = |node: &&NodeName| self.view.nodes.get(*node).is_some_and(|n| !n.ready);
         let listed = |entry: &Deleting| entry.backend == id.backend && entry.slot == id.slot;
         Found {
-            as_recorded: is_as_recorded(context, &id, disk.as_ref(), &record, &holders),
+            as_recorded: is_as_recorded(
+                context,
+                &id,
+                disk.as_ref(),
+                &record,
+                holders.first(),
+                nvme_port(volume.as_deref(), context.backend),
+            ),
             without_attachment: holders.iter().filter(|n| of_node(n).is_none()).cloned().collect(),
             not_ready: holders.iter().filter(is_late).cloned().collect(),
             stale: holders.iter().filter(is_gone).filter_map(of_node).collect(),
@@ -201,14 +209,15 @@ fn is_as_recorded(
     id: &VolumeId,
     disk: Option<&Disk>,
     record: &Result<Record, Unreadable>,
-    holders: &[NodeName],
+    holder: Option<&NodeName>,
+    port: u16,
 ) -> bool {
     let (Some(disk), Ok(record)) = (disk, record) else {
         return false;
     };
     let base = &context.backend.nqn_base;
-    terms(record, &id.slot, base, context.hosts, holders.first())
-        .is_ok_and(|terms| terms.hold(disk.exported, &disk.nqn, &disk.allow_host))
+    terms(record, &id.slot, base, context.hosts, holder)
+        .is_ok_and(|terms| is_exported_so(&terms, disk, port))
 }
 
 impl Found {
