@@ -4,12 +4,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 CARGO ?= cargo
 ARGS ?=
+SEEDS ?= 100
+SEED ?= 1
 
 # Debian packages: to build, and (openssh) a real SSH server and client for the tests.
 BUILD_PACKAGES := build-essential libsodium-dev libssl-dev pkg-config
 TEST_PACKAGES := $(BUILD_PACKAGES) openssh-server openssh-client
 
-.PHONY: help demo test check fmt packages-build packages-test
+.PHONY: help demo test simulate check fmt packages-build packages-test
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,6 +21,9 @@ demo: packages-build ## the incident, replayed against a simulated box and clust
 
 test: packages-test ## all tests
 	$(CARGO) test --workspace --all-features
+
+simulate: packages-build ## the whole controller from SEEDS seeds, beginning with SEED; a failure is replayed with its seed
+	$(CARGO) run --quiet --release -p rds-csi-simulate -- --seeds $(SEEDS) --seed $(SEED) $(ARGS)
 
 check: packages-build ## formatting, lints, documentation, dependency rule
 	$(CARGO) fmt --all --check

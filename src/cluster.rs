@@ -234,7 +234,7 @@ pub struct Notice {
 }
 
 /// The object on which an event is posted.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum About {
     /// A volume: on its PVC where there is one, else on its PV (name of the PV).
     Volume(String),

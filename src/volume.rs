@@ -4,6 +4,7 @@
 //! that no other place has to ask whether a string is harmless. Nothing here does I/O.
 
 pub mod capability;
+pub mod chance;
 pub mod turns;
 
 use std::fmt;

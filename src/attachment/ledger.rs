@@ -11,10 +11,10 @@
 
 use std::fmt;
 
-use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::volume::chance;
 use crate::volume::{ImagePath, NodeName, Nqn, Refused, Slot, hex};
 
 /// The PV annotation that holds the [`struct@Copy`] as JSON.
@@ -81,7 +81,7 @@ impl Nonce {
 
     /// A new one.
     pub fn random() -> Self {
-        Self(rand::rng().random())
+        Self(chance::bytes())
     }
 }
 

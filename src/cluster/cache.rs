@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 use super::Version;
 use super::request::{Requests, reason};
+use crate::volume::chance;
 
 /// A watch is asked to end after so many seconds and is then begun again where it ended; five
 /// seconds later it is given up. So a half-open connection is noticed within a minute.
@@ -270,7 +271,7 @@ pub async fn fill<K, V>(
             };
             let begin_anew = filler.fail(&error, &log);
             // Not kube's own backoff: it begins again with every try of a list (measured, kube 5.0).
-            tokio::time::sleep(pause(filler.failures, rand::random_range(0.5..1.0))).await;
+            tokio::time::sleep(pause(filler.failures, 0.5 + chance::share() / 2.0)).await;
             if begin_anew {
                 break;
             }

@@ -80,6 +80,7 @@ impl Poster {
                 }
             };
             tokio::select! {
+                biased;
                 notice = waiting.recv() => {
                     // Ends only when self has gone, and we hold it.
                     let Some(notice) = notice else { return };

@@ -27,6 +27,7 @@ pub async fn keep_running(
         let started = Instant::now();
         let mut task = tokio::spawn(make());
         let ended = tokio::select! {
+            biased;
             () = stop.cancelled() => {
                 task.abort();
                 // Only waits until the abort has taken effect; its outcome says nothing.
@@ -42,6 +43,7 @@ pub async fn keep_running(
         error!(log, "background task ended and is started again";
             "task" => name, "cause" => cause, "in" => ?delay);
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(delay) => {}
         }

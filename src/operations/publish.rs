@@ -103,13 +103,14 @@ impl Operations {
     }
 
     /// A node from which the volume was fenced is let in again when the VolumeAttachment that it
-    /// had then is gone: until then kubelet may still believe in its old mount.
+    /// had then is gone: until then kubelet may still believe in its old mount. It has none where
+    /// that VolumeAttachment was never attached; nobody would take it away.
     fn check_fenced(&self, ground: &Ground, node: &NodeName) -> Result<(), Error> {
         let view = self.cluster.view();
         let fenced = ground.copy.iter().flat_map(|copy| &copy.fenced_from);
         let remains = |entry: &&FencedFrom| {
-            entry.node == *node
-                && view.attachments.values().any(|va| va.version.uid == entry.attachment)
+            let mut attached = view.attachments.values().filter(|va| va.attached);
+            entry.node == *node && attached.any(|va| va.version.uid == entry.attachment)
         };
         if fenced.clone().any(|entry| remains(&entry)) {
             let message = format!(

@@ -26,7 +26,7 @@ impl Operations {
                 Some(judged) => judged,
                 None => match self.readable(&ground).await? {
                     Some(judged) => judged,
-                    None => return Ok(()),
+                    None => return self.leave_lost(&mut ground, leaving).await,
                 },
             };
             match self.leave(&mut ground, leaving, record, disk).await? {
@@ -50,6 +50,25 @@ impl Operations {
                 Err(error)
             }
         }
+    }
+
+    /// The box has no such disk, so nobody can connect. Where it has lost it, a pass makes it again
+    /// as the copy says: the copy must not say any more that the node holds it.
+    async fn leave_lost(&self, ground: &mut Ground, leaving: Option<NodeTag>) -> Result<(), Error> {
+        let Some(record) = ground.copied.clone() else {
+            return Ok(());
+        };
+        let nodes = ground.names(&record.nodes, &self.cluster.view());
+        let next = match judge(&record, leaving, |_| true) {
+            Answer::Detach => record.detach(),
+            Answer::Leave(node) => record.leave(node),
+            _ => return Ok(()),
+        };
+        let stay = nodes.into_iter().filter(|name| next.nodes.contains(&ground.tag(name)));
+        let stay = stay.collect();
+        self.write_copy(ground, &next, stay, Details::default()).await?;
+        slog::info!(self.log, "lost volume detached"; "volume" => %ground.id);
+        Ok(())
     }
 
     async fn leave(

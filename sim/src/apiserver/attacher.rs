@@ -72,6 +72,7 @@ impl Attacher {
             let mut busy = BTreeSet::new();
             loop {
                 tokio::select! {
+                    biased;
                     Some(done) = running.join_next(), if !running.is_empty() => {
                         // A panic in the sidecar was printed; its attachment stays as it is.
                         if let Ok(name) = done {
@@ -149,6 +150,7 @@ impl Worker {
     async fn pause(&self, name: &str, time: Duration, deleted: bool) {
         let marked = |va: &Value| !va["metadata"]["deletionTimestamp"].is_null();
         tokio::select! {
+            biased;
             () = tokio::time::sleep(time) => {}
             _ = self.server.wait_for(RESOURCE, name, marked), if !deleted => {}
         }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::Rng;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -11,6 +10,7 @@ use super::settings::ConnectionSettings;
 use crate::rds::script::batch::{self, Batch};
 use crate::rds::ssh::{Connect, ExecOutput, Session, SessionError};
 use crate::rds::{Command, Reply, reply, script};
+use crate::volume::chance;
 
 const TAG_LENGTH: usize = 16;
 const TAG_CHARACTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
@@ -150,8 +150,7 @@ impl Sessions {
 
 /// Marks what belongs to one exec.
 fn tag() -> String {
-    let mut random = rand::rng();
-    let mut character = || char::from(TAG_CHARACTERS[random.random_range(0..TAG_CHARACTERS.len())]);
+    let character = || char::from(TAG_CHARACTERS[chance::below(TAG_CHARACTERS.len())]);
     (0..TAG_LENGTH).map(|_| character()).collect()
 }
 

@@ -6,7 +6,7 @@
 //! from the bucket of all; updates take one from the bucket of all and wait another window where
 //! there is none. What finds no token is dropped.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -108,7 +108,7 @@ struct Series<T> {
 /// Judges notices. `T` is what the caller remembers of a series.
 pub struct Limiter<T> {
     bounds: Bounds,
-    series: HashMap<Key, Series<T>>,
+    series: BTreeMap<Key, Series<T>>,
     reasons: BTreeMap<Reason, Bucket>,
     all: Bucket,
 }
@@ -117,7 +117,7 @@ impl<T> Limiter<T> {
     /// Nothing posted yet.
     pub fn new(bounds: Bounds, now: Instant) -> Self {
         let all = Bucket::new(bounds.burst, bounds.every, now);
-        Self { bounds, series: HashMap::new(), reasons: BTreeMap::new(), all }
+        Self { bounds, series: BTreeMap::new(), reasons: BTreeMap::new(), all }
     }
 
     /// Other bounds from now on, for the series that are known as well. What was posted so far

@@ -16,7 +16,7 @@ use crate::cluster::{Attachment, CopyState, Deleting, Identity, View, Volume};
 use crate::operations::ground::{nvme_port, shown};
 use crate::operations::{Backend, Backends};
 use crate::rds::Disk;
-use crate::volume::{NodeName, Slot, VolumeId};
+use crate::volume::{NodeName, Slot, VolumeId, VolumePath};
 
 /// What all volumes are judged against.
 pub(super) struct Survey<'a> {
@@ -116,8 +116,11 @@ impl Survey<'_> {
             Some((disk, record)) => (Some(disk), record),
             None => (None, Err(Unreadable::Absent)),
         };
-        let (copy, copied, copy_is_damaged) = copy_of(volume.as_deref());
         let cluster = ClusterTag::of(&self.identity.cluster_id);
+        let (copy, copied, copy_is_damaged) = match copy_of(volume.as_deref()) {
+            (None, _, false) if disk.is_none() => first_copy(&id, volume.as_deref(), cluster),
+            written => written,
+        };
         let is_ours = record.as_ref().is_ok_and(|record| record.cluster == cluster);
         let counts = if is_ours { record.as_ref().ok() } else { copied.as_ref() };
         let tags = counts.map(|record| record.nodes.clone()).unwrap_or_default();
@@ -191,6 +194,30 @@ fn copy_of(volume: Option<&Volume>) -> (Option<Copy>, Option<Record>, bool) {
             Err(_) => (None, None, true),
         },
     }
+}
+
+/// A volume that has no copy yet was never attached. Where we made it (the volume context says so)
+/// and the box has lost it before any pass wrote the first copy, that would have said this.
+fn first_copy(
+    id: &VolumeId,
+    volume: Option<&Volume>,
+    cluster: ClusterTag,
+) -> (Option<Copy>, Option<Record>, bool) {
+    let made = volume.filter(|volume| volume.attributes.contains_key("backend"));
+    let path = made.and_then(|volume| volume.attributes.get("volumePath"));
+    let (Some(volume), Some(Ok(path))) = (made, path.map(|path| VolumePath::parse(path))) else {
+        return (None, None, false);
+    };
+    let record = Record::created(cluster);
+    let copy = Copy {
+        record: record.text(),
+        nodes: Vec::new(),
+        image: path.image(&id.slot),
+        bytes: volume.bytes,
+        file_system: String::new(),
+        fenced_from: Vec::new(),
+    };
+    (Some(copy), Some(record), false)
 }
 
 fn is_exported_for(

@@ -1,0 +1,74 @@
+//! Bugs on purpose, to prove that the simulation finds some: each rewrites what the driver says, or
+//! answers for it.
+
+use rds_csi::attachment::ledger::{Nonce, Record};
+
+/// A bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Bug {
+    /// A repair exports the volume under a new NQN, instead of exactly the recorded one.
+    RepairTakesNewNqn,
+    /// Unpublish is answered before the box has closed the export.
+    UnpublishAnswersEarly,
+    /// A changing line does not look at the comment that was judged.
+    CompareRemoved,
+    /// A delete leaves the image behind and says that it is gone.
+    DeleteLeavesImage,
+    /// The record is written and its copy is not, while the driver believes it was.
+    CopyNotWritten,
+}
+
+impl Bug {
+    /// What is sent instead of `line`.
+    pub fn rewrite(self, line: &str) -> String {
+        match self {
+            Self::RepairTakesNewNqn => repair_with_new_nqn(line).unwrap_or_else(|| line.into()),
+            Self::CompareRemoved => without_compare(line),
+            Self::DeleteLeavesImage => without_image_removal(line).unwrap_or_else(|| line.into()),
+            Self::UnpublishAnswersEarly | Self::CopyNotWritten => line.to_owned(),
+        }
+    }
+}
+
+/// The text between `before` and the next quote behind it.
+fn quoted<'a>(line: &'a str, before: &str) -> Option<&'a str> {
+    let from = line.find(before)? + before.len();
+    line[from..].split('"').next()
+}
+
+/// A line that writes the comment which it expects puts an export back.
+fn repair_with_new_nqn(line: &str) -> Option<String> {
+    let expected = quoted(line, "and comment=\"")?;
+    let (head, set) = line.split_once("do={")?.1.split_once("/disk/set $csiItem comment=")?;
+    if !head.contains("export=no") || !set.starts_with(&format!("\"{expected}\"")) {
+        return None;
+    }
+    let record = Record::parse(expected).ok()?;
+    let node = *record.nodes.first()?;
+    let next = record.attach(node, record.sharing, 0, Nonce::random());
+    let (old, new) = (
+        format!(".g{}-{}\"", record.generation, record.nonce),
+        format!(".g{}-{}\"", next.generation, next.nonce),
+    );
+    let put = format!("/disk/set $csiItem comment=\"{expected}\"");
+    let line = line.replace(&put, &format!("/disk/set $csiItem comment=\"{}\"", next.text()));
+    Some(line.replace(&old, &new))
+}
+
+fn without_compare(line: &str) -> String {
+    let Some(expected) = quoted(line, " and comment=\"") else {
+        return line.to_owned();
+    };
+    line.replacen(&format!(" and comment=\"{expected}\""), "", 1)
+}
+
+/// Neither removes the image nor counts it afterwards.
+fn without_image_removal(line: &str) -> Option<String> {
+    let from = line.find("; :if ([:len [/disk/find where file-path=")?;
+    let to = line[from..].find("\"] }").map(|at| from + at)?;
+    line.find("/disk/remove $csiItem")?;
+    let line = format!("{}{}", &line[..from], &line[to + "\"] }".len()..]);
+    let from = line.find("[:len [/file/find")?;
+    let to = line[from..].find("]]").map(|at| from + at + 2)?;
+    Some(format!("{}0{}", &line[..from], &line[to..]))
+}
