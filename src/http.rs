@@ -76,9 +76,6 @@ pub async fn serve(
     let log = log.new(o!("component" => "http"));
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = TaskTracker::new();
-    if let Ok(address) = listener.local_addr() {
-        info!(log, "serving metrics and health"; "address" => %address);
-    }
     loop {
         // The place first: connections beyond the bound wait in the kernel's backlog.
         let accepted = tokio::select! {

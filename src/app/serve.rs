@@ -30,6 +30,9 @@ impl Server {
         health: Arc<dyn Health>,
         log: &Logger,
     ) -> Self {
+        // Said here and not by the task, so that the log has the order of the start.
+        let address = listener.local_addr().map(|address| address.to_string());
+        info!(log, "serving metrics and health"; "address" => address.unwrap_or_default());
         let (stop, log) = (CancellationToken::new(), log.clone());
         let stopped = stop.clone();
         let task = tokio::spawn(async move {

@@ -124,7 +124,6 @@ pub fn follow<F: FnMut(&Outcome) + Send + 'static>(
             let mut changes = Changes::of(&path, &log);
             loop {
                 let result = reloader.examine(read(&sources).await);
-                say(&log, &path, &result);
                 if let Outcome::Accepted { config, diff } = &result
                     && !diff.live.is_empty()
                 {
@@ -133,6 +132,8 @@ pub fn follow<F: FnMut(&Outcome) + Send + 'static>(
                 if result != Outcome::Unchanged {
                     outcome(&result);
                 }
+                // Said last: whoever reads it finds it done.
+                say(&log, &path, &result);
                 changes.next(&path, &log).await;
             }
         };
