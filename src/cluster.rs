@@ -119,6 +119,13 @@ pub struct View {
     pub attachments: BTreeMap<String, Arc<Attachment>>,
 }
 
+impl View {
+    /// The names of all nodes, and of those that are gone and still have a VolumeAttachment.
+    pub fn node_names(&self) -> impl Iterator<Item = &NodeName> + Clone {
+        self.nodes.keys().chain(self.attachments.values().map(|attachment| &attachment.node))
+    }
+}
+
 /// One observation of the Node watch, in the order in which it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeChange {

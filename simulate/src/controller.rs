@@ -201,10 +201,7 @@ fn limits() -> Limits {
     }
 }
 
-fn backends(
-    name: &BackendName,
-    rds: Arc<rds_connection::RdsHandle>,
-) -> Result<Backends, Refused> {
+fn backends(name: &BackendName, rds: Arc<rds_connection::RdsHandle>) -> Result<Backends, Refused> {
     let backend = Backend {
         name: name.clone(),
         address: ADDRESS.into(),
@@ -254,7 +251,8 @@ impl Reconcile for Pass {
         let began = Instant::now();
         let report = self.reconciler.pass().await.map_err(|error| PassError(error.to_string()))?;
         let again_in = report.again_in;
-        *self.passed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Passed { began, report });
+        *self.passed.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Passed { began, report });
         Ok(reconciler::PassReport { again_in })
     }
 }

@@ -113,7 +113,8 @@ impl Hosts {
             return;
         }
         if given.dead {
-            self.trace.violated(format!("{} wrote to {name} with the dead {}", given.node, given.nqn));
+            self.trace
+                .violated(format!("{} wrote to {name} with the dead {}", given.node, given.nqn));
         }
         if given.generation < known.written {
             self.trace.violated(format!(
@@ -147,7 +148,9 @@ impl Hosts {
                 continue;
             }
             for (node, host) in &self.names {
-                let Ok(connection) = self.rds.connect_host(host, &given.nqn, PORT) else { continue };
+                let Ok(connection) = self.rds.connect_host(host, &given.nqn, PORT) else {
+                    continue;
+                };
                 connection.disconnect();
                 may_write.insert(host.clone());
                 if given.dead {

@@ -81,8 +81,13 @@ fn work(options: &Options, next: &AtomicU64, sum: &std::sync::Mutex<Sum>) {
         if seed >= options.seed.saturating_add(options.seeds) {
             return;
         }
-        let plan =
-            Plan { seed, steps: options.steps, bug: options.bug, log: options.log, shown: options.shown };
+        let plan = Plan {
+            seed,
+            steps: options.steps,
+            bug: options.bug,
+            log: options.log,
+            shown: options.shown,
+        };
         // A thread of its own: generators of a thread begin with it.
         let ended = thread::spawn(move || run(plan).map_err(|error| error.to_string())).join();
         let ended = match ended {

@@ -156,7 +156,8 @@ impl Sidecars {
     /// Deletes a volume that is going, and its PV.
     pub async fn delete(&self, name: String) {
         let Some(id) = id(&name) else { return };
-        let released = self.api.modify(VOLUMES, &name, |pv| pv["status"]["phase"] = "Released".into());
+        let released =
+            self.api.modify(VOLUMES, &name, |pv| pv["status"]["phase"] = "Released".into());
         let mut pause = Pause::new(60);
         while released.is_ok() {
             let id = id.clone();
@@ -181,8 +182,7 @@ impl Sidecars {
         let Some(id) = id(&name) else { return };
         let mut pause = Pause::new(60);
         while self.ledger.at(Stage::There).contains(&name) {
-            let expand =
-                Expand { id: id.clone(), required: bytes, limit: None, capability: None };
+            let expand = Expand { id: id.clone(), required: bytes, limit: None, capability: None };
             let what = format!("expand {name} to {bytes}");
             let done = self.call(what, move |o| Box::pin(async move { o.expand(expand).await }));
             if let Ok(expanded) = done.await {
@@ -272,7 +272,8 @@ impl Sidecar for Sidecars {
         let text = |key: &str| context.get(key).cloned().unwrap_or_default();
         let generation = text("generation").parse().unwrap_or(0);
         self.trace.note(format_args!("given {} to {node}", text("nqn")));
-        let given = Given { node, host: text("hostNqn"), nqn: text("nqn"), generation, dead: false };
+        let given =
+            Given { node, host: text("hostNqn"), nqn: text("nqn"), generation, dead: false };
         self.ledger.published(&name, given);
         Ok(context)
     }

@@ -1,9 +1,11 @@
 //! The steps of every change: the record on the box, then its copy on the PV.
 
+use super::fence::shut_out;
 use super::ground::Ground;
 use super::{Error, Kind, Operations};
 use crate::attachment::export::Terms;
-use crate::attachment::ledger::{Copy, FencedFrom, Record};
+use crate::attachment::ledger::{Copy, FencedFrom, Record, State};
+use crate::attachment::standing::{Standing, standing};
 use crate::cluster::ClusterError;
 use crate::rds::{self, Command, Disk, Reply};
 use crate::volume::{ImagePath, NodeName};
@@ -100,6 +102,46 @@ impl Operations {
         Err(Error::new(Kind::Refused, message))
     }
 
+    /// The record of a disk that is ours to work with and where we left it. One that is older than
+    /// its copy, or another, says nothing about who holds the volume: a pass puts it right first.
+    pub(super) fn current(&self, ground: &Ground, disk: &Disk) -> Result<Record, Error> {
+        let record = ground.record(disk)?;
+        match standing(&record, ground.copied.as_ref()) {
+            Standing::Current | Standing::Ahead => Ok(record),
+            standing => {
+                (self.ask_for_pass)();
+                let message = format!(
+                    "record and copy of volume {} contradict each other ({standing:?}); a pass \
+                     puts that right",
+                    ground.id
+                );
+                Err(Error::new(Kind::Unavailable, message))
+            }
+        }
+    }
+
+    /// Writes the copy where a call that failed, or a controller that died, has written the record
+    /// and no more. An attachment that was never answered is left to a pass.
+    pub(super) async fn catch_up(
+        &self,
+        ground: &mut Ground,
+        record: &Record,
+        disk: &Disk,
+    ) -> Result<(), Error> {
+        let copied = ground.copied.as_ref();
+        let is_touched = copied.is_some_and(|copied| copied.next() == *record);
+        let is_finished = record.state != State::Attached || is_touched;
+        if standing(record, copied) != Standing::Ahead || !is_finished {
+            return Ok(());
+        }
+        let view = self.cluster.view();
+        let nodes = ground.names(&record.nodes, view.node_names());
+        let fenced = record.state == State::Fenced;
+        let fenced_from = fenced.then(|| shut_out(ground, &nodes, &view));
+        let details = Details { fenced_from, ..Details::of(disk) };
+        self.write_copy(ground, record, nodes, details).await
+    }
+
     /// Like [`Operations::change`] where no other answer than done will do.
     pub(super) async fn must_change(
         &self,
@@ -124,6 +166,10 @@ impl Operations {
         let Some(mut volume) = ground.volume.clone() else {
             return Ok(());
         };
+        // A copy never goes back.
+        if standing(record, ground.copied.as_ref()) == Standing::RolledBack {
+            return Err(lost(ground));
+        }
         let copy = next_copy(ground, record, nodes, details)?;
         for _ in 0..COPY_TRIES {
             match self.cluster.write_copy(&volume, &copy).await {

@@ -49,7 +49,7 @@ impl Operations {
         ground: &mut Ground,
         disk: &Disk,
     ) -> Result<Option<(Record, ImagePath)>, Error> {
-        let record = match ground.record(disk) {
+        let record = match self.current(ground, disk) {
             Err(error) if error.kind == Kind::NotFound => return Ok(None),
             record => record?,
         };

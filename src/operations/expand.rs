@@ -12,7 +12,7 @@ impl Operations {
         let node_expansion =
             wanted.capability.as_ref().is_none_or(|capability| capability.medium != Medium::Block);
         let disk = self.show(&ground).await?.ok_or_else(|| ground.no_disk())?;
-        let record = ground.record(&disk)?;
+        let record = self.current(&ground, &disk)?;
         if record.state == State::Deleting {
             let message = format!("volume {} is being deleted", ground.id);
             return Err(Error::new(Kind::Precondition, message));
@@ -27,6 +27,11 @@ impl Operations {
             return Err(Error::new(Kind::Range, message));
         }
         if bytes >= wanted.required {
+            self.catch_up(&mut ground, &record, &disk).await?;
+            if ground.copy.as_ref().is_some_and(|copy| copy.bytes < bytes) {
+                // The record went back with the box; the image, which had grown, did not.
+                self.touch(&mut ground, &record, None, Details::of(&disk)).await?;
+            }
             return Ok(Expanded { bytes, node_expansion });
         }
         let disk =

@@ -32,7 +32,7 @@ impl Operations {
         let floor = ground.copied.as_ref().map_or(0, |copied| copied.generation);
         let fenced = judged.fence(floor, Nonce::random());
         let view = self.cluster.view();
-        let nodes = ground.names(&judged.nodes, view.nodes.keys());
+        let nodes = ground.names(&judged.nodes, view.node_names());
         let terms = ground.terms(&fenced, &nodes)?;
         let from = judged.text();
         let wanted = Wanted { from: &from, to: &fenced, terms: Some(&terms), grow_to: None };
@@ -65,7 +65,7 @@ impl Operations {
 
 /// Those who may not come back before their old VolumeAttachment is gone: those of before, and
 /// `nodes`, where they have one.
-fn shut_out(ground: &Ground, nodes: &[NodeName], view: &View) -> Vec<FencedFrom> {
+pub(super) fn shut_out(ground: &Ground, nodes: &[NodeName], view: &View) -> Vec<FencedFrom> {
     let mut out = ground.copy.as_ref().map(|copy| copy.fenced_from.clone()).unwrap_or_default();
     let Some(volume) = &ground.volume else {
         return out;

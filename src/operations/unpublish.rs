@@ -42,7 +42,7 @@ impl Operations {
         let Some(disk) = self.show(ground).await? else {
             return Ok(None);
         };
-        match ground.record(&disk) {
+        match self.current(ground, &disk) {
             Ok(record) => Ok(Some((record, Some(disk)))),
             Err(error) if error.kind == Kind::NotFound => Ok(None),
             Err(error) => {
@@ -54,15 +54,11 @@ impl Operations {
 
     /// The box has no such disk, so nobody can connect. Where it has lost it, a pass makes it again
     /// as the copy says: the copy must not say any more that the node holds it.
-    async fn leave_lost(
-        &self,
-        ground: &mut Ground,
-        leaving: Option<NodeTag>,
-    ) -> Result<(), Error> {
+    async fn leave_lost(&self, ground: &mut Ground, leaving: Option<NodeTag>) -> Result<(), Error> {
         let Some(record) = ground.copied.clone() else {
             return Ok(());
         };
-        let nodes = ground.names(&record.nodes, self.cluster.view().nodes.keys());
+        let nodes = ground.names(&record.nodes, self.cluster.view().node_names());
         let next = match judge(&record, leaving, |_| true) {
             Answer::Detach => record.detach(),
             Answer::Leave(node) => record.leave(node),
@@ -83,7 +79,7 @@ impl Operations {
         disk: Option<Disk>,
     ) -> Result<Left, Error> {
         let view = self.cluster.view();
-        let nodes = ground.names(&record.nodes, view.nodes.keys());
+        let nodes = ground.names(&record.nodes, view.node_names());
         let is_ready = |tag: NodeTag| {
             let mut named = view.nodes.values().filter(|node| ground.tag(&node.name) == tag);
             named.any(|node| node.ready && !node.out_of_service)
@@ -96,17 +92,17 @@ impl Operations {
             }
             Answer::Detach => self.detach(ground, &record, &nodes).await,
             Answer::Leave(node) => self.leave_one(ground, &record, node, &nodes).await,
-            // Whatever changes nothing is said only of what was read.
-            _ if disk.is_none() => Ok(Left::Look),
-            Answer::NotHeld => {
-                self.close_if_open(ground, &record, disk).await?;
+            Answer::NotHeld | Answer::Confirm => {
+                // Whatever changes nothing is said only of what was read.
+                let Some(disk) = disk else { return Ok(Left::Look) };
+                self.close_if_open(ground, &record, &disk).await?;
+                self.catch_up(ground, &record, &disk).await?;
+                if answer == Answer::Confirm {
+                    self.confirm(ground, &record).await?;
+                }
                 Ok(Left::Done)
             }
-            Answer::Confirm => {
-                self.close_if_open(ground, &record, disk).await?;
-                self.confirm(ground, &record).await?;
-                Ok(Left::Done)
-            }
+            Answer::Refuse if disk.is_none() => Ok(Left::Look),
             Answer::Refuse => {
                 let message = format!(
                     "volume {} is shared by {nodes:?}, and the node that leaves is not Ready: it \
@@ -161,9 +157,9 @@ impl Operations {
         &self,
         ground: &Ground,
         record: &Record,
-        disk: Option<Disk>,
+        disk: &Disk,
     ) -> Result<(), Error> {
-        let open = disk.is_some_and(|disk| disk.exported != Some(false));
+        let open = disk.exported != Some(false);
         if !open || record.state == State::Attached {
             return Ok(());
         }

@@ -33,9 +33,9 @@ fn drawn<T>(draw: impl FnOnce(&mut dyn rand::RngCore) -> T) -> T {
 }
 
 #[cfg(feature = "simulation")]
-pub use self::seeded::seed;
-#[cfg(feature = "simulation")]
 use self::seeded::drawn;
+#[cfg(feature = "simulation")]
+pub use self::seeded::seed;
 
 #[cfg(feature = "simulation")]
 mod seeded {

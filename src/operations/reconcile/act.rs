@@ -183,6 +183,10 @@ impl Act<'_> {
             return Ok(Done::Nothing);
         };
         let nodes = self.nodes(ground, record);
+        if record.state != State::Attached {
+            self.operations.catch_up(ground, record, disk).await?;
+            return Ok(Done::Changed("follow"));
+        }
         if nodes.len() != record.nodes.len() {
             let message = format!("nodes of volume {} are not known by name", found.id);
             return Err(Error::new(Kind::Precondition, message));
@@ -251,7 +255,7 @@ impl Act<'_> {
 
     fn nodes(self, ground: &Ground, record: &Record) -> Vec<NodeName> {
         let view = self.operations.cluster.view();
-        ground.names(&record.nodes, view.nodes.keys())
+        ground.names(&record.nodes, view.node_names())
     }
 }
 
