@@ -32,6 +32,7 @@ mod selector;
 mod server;
 mod service;
 mod subscription;
+mod ticks;
 mod watching;
 pub mod world;
 
@@ -41,7 +42,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
-use tokio::sync::watch;
 
 pub use self::clock::Clock;
 use self::core::{Core, DeleteOptions, Page, Part, Scope, Target};
@@ -54,6 +54,7 @@ use self::selector::Selector;
 pub use self::server::Listening;
 pub use self::service::{ApiService, Body, BrokenConnection};
 pub use self::subscription::Subscription;
+use self::ticks::Ticks;
 
 /// What differs between one server and another.
 #[derive(Clone)]
@@ -90,7 +91,7 @@ struct Inner {
     journal: Mutex<Journal>,
     faults: Faults,
     /// Grows whenever watches have a reason to look: a change in the store, or in the faults.
-    ticks: watch::Sender<u64>,
+    ticks: Ticks,
     /// Grows when all open watches are to end.
     epoch: AtomicU64,
     options: Options,
@@ -116,7 +117,7 @@ impl ApiServer {
 
     /// An almost empty cluster with these options.
     pub fn with(options: Options) -> Self {
-        let (ticks, _) = watch::channel(0);
+        let ticks = Ticks::default();
         let core = Core::new(options.seed, options.history, (options.clock)());
         let inner = Inner {
             core: Mutex::new(core),
@@ -264,7 +265,7 @@ impl ApiServer {
                 return Ok(found);
             }
             // The sender lives as long as this handle.
-            let _ = ticks.changed().await;
+            ticks.changed().await;
         }
     }
 
@@ -327,7 +328,7 @@ impl ApiServer {
     }
 
     fn tick(&self) {
-        self.inner.ticks.send_modify(|n| *n = n.wrapping_add(1));
+        self.inner.ticks.tick();
     }
 }
 

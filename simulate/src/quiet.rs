@@ -16,11 +16,13 @@ impl World {
             wrong.push("the storage port is down".into());
         }
         let attachments = self.api.list(ATTACHMENTS);
+        let held_back = self.held_back(&attachments);
         for (name, known) in self.ledger.all().iter() {
             match known.stage {
                 Stage::Making => wrong.push(format!("{name} is not made")),
                 Stage::Going => wrong.push(format!("{name} is not deleted")),
                 Stage::Gone => {}
+                Stage::There if held_back.contains(name) => {}
                 Stage::There => {
                     let of_it = |va: &&Value| parties(va).is_some_and(|(of, _)| of == *name);
                     let held = attachments.iter().filter(of_it).count();
@@ -28,7 +30,9 @@ impl World {
                 }
             }
         }
-        for va in &attachments {
+        let counts =
+            |va: &&Value| !parties(va).is_some_and(|(volume, _)| held_back.contains(&volume));
+        for va in attachments.iter().filter(counts) {
             wrong.extend(self.attachment_unsettled(va, &attachments));
         }
         wrong.extend(self.orphans());
@@ -38,6 +42,15 @@ impl World {
             wrong.push(format!("{left} entries are left in the list of deletions"));
         }
         wrong
+    }
+
+    /// Volumes of two nodes of which one is gone: it cannot be shut out alone, so nothing is done
+    /// and a person is told.
+    fn held_back(&self, attachments: &[Value]) -> Vec<String> {
+        let multi = |name: &String| self.ledger.with(name, |known| known.multi) == Some(true);
+        let held = attachments.iter().filter_map(parties);
+        let gone = held.filter(|(_, node)| self.api.get("nodes", node).is_none());
+        gone.map(|(volume, _)| volume).filter(multi).collect()
     }
 
     /// The copy on a PV; null where there is none.
@@ -78,12 +91,6 @@ impl World {
         let name = &va["metadata"]["name"];
         let (volume, node) = parties(va)?;
         let of_it = |va: &&Value| parties(va).is_some_and(|(of, _)| of == volume);
-        let is_shared =
-            self.ledger.with(&volume, |known| known.multi)? && all.iter().filter(of_it).count() > 1;
-        if is_shared && self.api.get("nodes", &node).is_none() {
-            // One of two cannot be shut out alone; a person is told.
-            return None;
-        }
         if !va["metadata"]["deletionTimestamp"].is_null() {
             return Some(format!("{name} is still going: {}", va["status"]));
         }

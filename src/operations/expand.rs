@@ -33,6 +33,10 @@ impl Operations {
             if ground.copied.as_ref() != Some(&record) {
                 self.follow(&mut ground, &record, &disk).await?;
             }
+            if ground.copy.as_ref().is_some_and(|copy| copy.bytes < bytes) {
+                // The record went back with the box; the image, which had grown, did not.
+                self.touch(&mut ground, &record, None, Details::of(&disk)).await?;
+            }
             return Ok(Expanded { bytes, node_expansion });
         }
         let grown =

@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use super::route::{Call, Verb};
+use super::ticks::Ticks;
 
 /// What happens to a call.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,11 +105,11 @@ pub(super) enum Passage {
 pub struct Faults {
     rules: Mutex<Vec<Rule>>,
     next: AtomicU64,
-    changed: watch::Sender<u64>,
+    changed: Ticks,
 }
 
 impl Faults {
-    pub(super) fn new(changed: watch::Sender<u64>) -> Self {
+    pub(super) fn new(changed: Ticks) -> Self {
         Self { rules: Mutex::default(), next: AtomicU64::new(0), changed }
     }
 
@@ -190,6 +189,6 @@ impl Faults {
     }
 
     fn wake(&self) {
-        self.changed.send_modify(|n| *n = n.wrapping_add(1));
+        self.changed.tick();
     }
 }

@@ -136,7 +136,7 @@ async fn pass(
         return match fault {
             Fault::Hang => {
                 // The sender lives as long as the server.
-                let _ = ticks.changed().await;
+                ticks.changed().await;
                 continue;
             }
             Fault::Refuse => Err(BrokenConnection),

@@ -2,13 +2,12 @@
 
 use std::collections::VecDeque;
 
-use tokio::sync::watch;
-
 use super::ApiServer;
 use super::core::{Change, ChangeKind, Page, Scope};
 use super::failure::Failure;
 use super::kinds::Resource;
 use super::selector::Selector;
+use super::ticks::Waiting;
 
 /// The objects of one resource and every change of them, in order.
 #[derive(Debug)]
@@ -17,7 +16,7 @@ pub struct Subscription {
     scope: Scope,
     position: u64,
     pending: VecDeque<Change>,
-    ticks: watch::Receiver<u64>,
+    ticks: Waiting,
 }
 
 impl Subscription {
@@ -52,7 +51,7 @@ impl Subscription {
             self.ticks.mark_unchanged();
             if !self.look()? {
                 // The sender lives as long as the server this holds.
-                let _ = self.ticks.changed().await;
+                self.ticks.changed().await;
             }
         }
     }

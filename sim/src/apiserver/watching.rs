@@ -11,7 +11,6 @@ use std::time::Duration;
 use futures::Stream;
 use hyper::body::Bytes;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::ApiServer;
@@ -20,6 +19,7 @@ use super::failure::Failure;
 use super::faults::Fault;
 use super::route::{Call, WatchOptions};
 use super::service::BrokenConnection;
+use super::ticks::Waiting;
 
 /// A watch without `timeoutSeconds` ends after this; real servers take 30 to 60 minutes.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
@@ -31,7 +31,7 @@ pub(super) struct Watching {
     call: Call,
     position: u64,
     pending: VecDeque<Bytes>,
-    ticks: watch::Receiver<u64>,
+    ticks: Waiting,
     epoch: u64,
     deadline: Instant,
     bookmark_at: Instant,
@@ -151,7 +151,7 @@ impl Watching {
         tokio::select! {
             biased;
             // The sender lives as long as the server this holds.
-            _ = self.ticks.changed() => {}
+            () = self.ticks.changed() => {}
             () = tokio::time::sleep_until(self.deadline), if !silent => {
                 if bookmarks {
                     self.pending.push_back(line("BOOKMARK", &self.bookmark()));
