@@ -59,5 +59,6 @@ fn an_unpublish_that_is_answered_too_early_is_found() {
 #[test]
 fn a_copy_that_is_not_written_is_found() {
     let (_, violation) = found(Bug::CopyNotWritten, 20).unwrap();
-    assert!(violation.contains("differ"), "{violation}");
+    // Which of its consequences is seen first depends on the seed.
+    assert!(["differ", "dead"].iter().any(|word| violation.contains(word)), "{violation}");
 }
