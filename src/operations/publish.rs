@@ -221,8 +221,12 @@ impl Operations {
             Refusal::HeldBy(_) => {
                 self.observer.happened(Happened::Conflict);
                 self.tell_conflict(ground, nodes);
-                let at_most = format!("{HOLDERS_MAX} nodes at most share a volume");
-                let message = format!("volume {id} is attached to {nodes:?}; {at_most}");
+                let why = if nodes.len() < HOLDERS_MAX {
+                    "not shared with others; it must be detached there first".to_owned()
+                } else {
+                    format!("and {HOLDERS_MAX} nodes at most share a volume")
+                };
+                let message = format!("volume {id} is attached to {nodes:?}, {why}");
                 Error::new(Kind::Precondition, message)
             }
             Refusal::HeldOtherwise(Sharing::Single) => {
