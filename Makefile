@@ -29,7 +29,7 @@ check: packages-build ## formatting, lints, documentation, dependency rule
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
-	$(CARGO) test --quiet --test dependency_rule
+	$(CARGO) test --quiet --all-features --test dependency_rule
 
 fmt: ## format everything
 	$(CARGO) fmt --all
