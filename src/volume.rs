@@ -186,7 +186,7 @@ impl Nqn {
 }
 
 fn path(text: &str) -> Result<String, Refused> {
-    // /disk prints file-path with a leading slash, /file without one (routeros.md 5.1).
+    // /disk prints file-path with a leading slash, /file without one (observed on the RDS).
     let bare = text.strip_prefix('/').unwrap_or(text);
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
     let segment =

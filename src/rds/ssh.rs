@@ -1,7 +1,7 @@
 //! The session trait: one SSH connection to a box, one command at a time.
 //!
 //! RouterOS runs one command at a time per connection reliably, multiplexed channels not
-//! (routeros.md 3.2), so a [`Session`] is used by one caller at a time: `exec` takes `&mut self`.
+//! (reported of ControlMaster and of an RDS), so a [`Session`] is used by one caller at a time: `exec` takes `&mut self`.
 //! The actor that owns the sessions knows only these traits; thrussh and russh are named in
 //! `rds/ssh/` alone.
 
@@ -27,7 +27,7 @@ pub struct ExecOutput {
     pub stdout: Vec<u8>,
     /// Extended data of type 1. Empty on every box that anybody has shown.
     pub stderr: Vec<u8>,
-    /// The exit status, where the box sent one. It proves nothing (routeros.md 3.4).
+    /// The exit status, where the box sent one. It proves nothing: authors contradict each other.
     pub exit_status: Option<u32>,
 }
 
