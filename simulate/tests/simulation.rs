@@ -18,6 +18,8 @@ fn found(bug: Bug, seeds: u64) -> Option<(u64, String)> {
     (1..=seeds).find_map(|seed| Some((seed, simulated(seed, 100, Some(bug)).violation?)))
 }
 
+// Elsewhere tokio leaves to chance in which order those wake who wait for one `watch`.
+#[cfg(tokio_unstable)]
 #[test]
 fn a_seed_decides_everything_and_another_seed_decides_otherwise() {
     let [first, again, other] = [7, 7, 8].map(|seed| simulated(seed, 80, None));
@@ -26,6 +28,7 @@ fn a_seed_decides_everything_and_another_seed_decides_otherwise() {
     assert_ne!(first.hash, other.hash);
 }
 
+#[cfg(tokio_unstable)]
 #[test]
 fn a_failing_seed_fails_the_same_way_again_and_shows_its_last_actions() {
     let bug = Bug::UnpublishAnswersEarly;
@@ -59,5 +62,11 @@ fn an_unpublish_that_is_answered_too_early_is_found() {
 #[test]
 fn a_copy_that_is_not_written_is_found() {
     let (_, violation) = found(Bug::CopyNotWritten, 20).unwrap();
-    assert!(violation.contains("differ"), "{violation}");
+    assert!(violation.contains("differ") || violation.contains("dead"), "{violation}");
+}
+
+#[test]
+fn an_image_that_is_left_behind_is_found() {
+    let (_, violation) = found(Bug::DeleteLeavesImage, 20).unwrap();
+    assert!(violation.contains("its image is there"), "{violation}");
 }
