@@ -104,10 +104,22 @@ fn work(options: &Options, next: &AtomicU64, sum: &std::sync::Mutex<Sum>) {
         }
         if let Some(violation) = &ended.violation {
             println!("seed {seed}, step {}: {violation}", ended.steps);
+            println!("  trace {:016x}; once more: {}", ended.hash, once_more(plan, &ended));
             sum.failed.push(ended);
             if !options.keep_going {
                 next.store(u64::MAX / 2, Ordering::Relaxed);
             }
         }
+    }
+}
+
+/// Does the seed do the same again?
+fn once_more(plan: Plan, before: &Ended) -> &'static str {
+    let again = thread::spawn(move || run(plan).map(|ended| ended.hash).ok()).join();
+    match again.ok().flatten() {
+        Some(hash) if hash == before.hash => "the same",
+        // Without it tokio's own generator has no seed.
+        Some(_) if !cfg!(tokio_unstable) => "another; build with RUSTFLAGS='--cfg tokio_unstable'",
+        _ => "ANOTHER, the simulation leaves something to chance",
     }
 }

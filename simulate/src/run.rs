@@ -30,9 +30,13 @@ pub struct Ended {
 
 /// Runs one seed on this thread, which must not have run anything else.
 pub fn run(plan: Plan) -> Result<Ended, Trouble> {
-    let once = std::cell::RefCell::new(Some(
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?,
-    ));
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true);
+    // In which order those wake who wait for one `watch`, and which branch of a `select!` is
+    // looked at first, is left to tokio's own generator.
+    #[cfg(tokio_unstable)]
+    builder.rng_seed(tokio::runtime::RngSeed::from_bytes(&plan.seed.to_be_bytes()));
+    let once = std::cell::RefCell::new(Some(builder.build()?));
     let system = actix::System::with_tokio_rt(move || {
         #[expect(clippy::expect_used, reason = "called once, on this thread")]
         once.borrow_mut().take().expect("called once")
@@ -106,6 +110,10 @@ async fn come_right(world: &Arc<World>) {
         forget_pending(world);
         restart_pods(world);
         wrong = world.unsettled();
+        match world.sidecars.seat() {
+            None => wrong.push("no controller".into()),
+            Some(seat) => wrong.extend(seat.probe.readiness().await.reasons),
+        }
         if wrong.is_empty() {
             return;
         }

@@ -344,6 +344,10 @@ impl World {
     fn crash(&self) -> String {
         let Some(seat) = self.sidecars.seat() else { return "nothing".into() };
         if self.dice.percent(30) {
+            self.hand_over.notify_one();
+            return "another controller takes over".into();
+        }
+        if self.dice.percent(30) {
             seat.gate.kill();
             return "the controller is killed".into();
         }

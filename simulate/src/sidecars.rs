@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
+use rds_csi::actors::probe::ProbeHandle;
 use rds_csi::grpc::runs::Runs;
 use rds_csi::operations::{CreateVolume, Error, Expand, Operations, Publish};
 use rds_csi::volume::capability::{AccessMode, Capability, Medium};
@@ -34,6 +35,8 @@ pub struct Seat {
     pub operations: Operations,
     /// How they are run.
     pub runs: Runs,
+    /// Its readiness.
+    pub probe: ProbeHandle,
     /// Its life.
     pub gate: Arc<Gate>,
 }
@@ -44,6 +47,7 @@ impl Seat {
         Self {
             operations: controller.operations.clone(),
             runs: controller.runs.clone(),
+            probe: controller.probe.clone(),
             gate: Arc::clone(&controller.gate),
         }
     }

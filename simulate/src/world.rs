@@ -10,6 +10,7 @@ use rds_sim::apiserver::attacher::Attacher;
 use rds_sim::apiserver::{self, ApiServer, world as objects};
 use rds_sim::routeros::{Quirks, Reboot, RouterOs, Setup, Snapshot, TokioClock, Version};
 use serde_json::json;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use crate::bug::Bug;
@@ -68,6 +69,8 @@ pub struct World {
     rolled_back: Mutex<Option<Instant>>,
     controller: Mutex<Option<Controller>>,
     network: Dice,
+    /// Told when another controller shall start beside the one that is there.
+    pub hand_over: Notify,
     _attacher: Attacher,
 }
 
@@ -123,6 +126,7 @@ impl World {
             rolled_back: Mutex::default(),
             controller: Mutex::default(),
             network: Dice::new(plan.seed, "network"),
+            hand_over: Notify::new(),
             _attacher: attacher,
         }))
     }
@@ -136,13 +140,37 @@ impl World {
                     Ok(gate) => gate,
                     Err(why) => return world.trace.violated(why.to_string()),
                 };
-                gate.died().await;
-                world.trace.note(format_args!("the controller dies"));
-                world.sidecars.sit(None);
-                let dead = world.controller.lock().unwrap_or_else(PoisonError::into_inner).take();
-                dead.into_iter().for_each(Controller::kill);
-                sleep(world.network.millis(200, 20_000)).await;
+                tokio::select! {
+                    biased;
+                    () = gate.died() => {
+                        world.trace.note(format_args!("the controller dies"));
+                        world.sidecars.sit(None);
+                        world.take_controller().into_iter().for_each(Controller::kill);
+                        sleep(world.network.millis(200, 20_000)).await;
+                    }
+                    () = world.hand_over.notified() => world.let_linger(world.take_controller()),
+                }
             }
+        });
+    }
+
+    fn take_controller(&self) -> Option<Controller> {
+        self.controller.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// A controller that is being replaced goes on for a while beside the new one, as in a rolling
+    /// update, and ends in the middle of whatever it does.
+    fn let_linger(self: &Arc<Self>, old: Option<Controller>) {
+        let (world, time) = (Arc::clone(self), self.network.millis(100, 90_000));
+        tokio::spawn(async move {
+            let Some(old) = old else { return };
+            tokio::select! {
+                biased;
+                () = old.gate.died() => {}
+                () = sleep(time) => {}
+            }
+            world.trace.note(format_args!("the old controller ends"));
+            old.kill();
         });
     }
 
