@@ -10,9 +10,7 @@ impl Operations {
     /// Makes a volume, or finds the one that was made before under the same name.
     pub async fn create(&self, wanted: CreateVolume) -> Result<VolumeInfo, Error> {
         let id = VolumeId { backend: wanted.backend.clone(), slot: wanted.slot.clone() };
-        let turn = self.turns.take(&id).ok_or_else(|| {
-            Error::new(Kind::Contended, format!("another operation on volume {id} is running"))
-        })?;
+        let turn = self.turn(&id).await?;
         let rds = self.backend(&id.backend)?.rds.clone();
         let cluster = ClusterTag::of(&self.known_cluster().await?.cluster_id);
         let image = wanted.volume_path.image(&wanted.slot);

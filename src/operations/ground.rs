@@ -1,6 +1,9 @@
 //! What is known of a volume before anything is asked of the box.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use super::{Backend, Error, Kind, Operations};
 use crate::attachment::export::{Hosts, Place, Shown, Terms, terms};
@@ -10,6 +13,11 @@ use crate::cluster::{CopyState, Identity, View, Volume};
 use crate::rds::Disk;
 use crate::volume::turns::Turn;
 use crate::volume::{BackendName, ImagePath, NodeName, VolumeId, VolumePath};
+
+/// How long an operation waits for the turn of its volume.
+const TURN_WITHIN: Duration = Duration::from_secs(1);
+/// How often it looks meanwhile.
+const TURN_POLL: Duration = Duration::from_millis(10);
 
 /// The ground on which an operation stands: the box, the cluster, the PV and its copy. Holds the
 /// volume's turn.
@@ -29,13 +37,27 @@ pub(super) struct Ground {
 impl Operations {
     /// Takes the volume's turn and looks up what Kubernetes says of it.
     pub(super) async fn ground(&self, id: &VolumeId) -> Result<Ground, Error> {
-        let turn = self.turns.take(id).ok_or_else(|| {
-            Error::new(Kind::Contended, format!("another operation on volume {id} is running"))
-        })?;
+        let turn = self.turn(id).await?;
         let backend = self.backend(&id.backend)?.clone();
         let identity = self.known_cluster().await?;
         let volume = self.cluster.volume(&id.handle(&self.backends.bare_ids)).await?;
         Ground::new(id, backend, turn, &identity, volume)
+    }
+
+    /// The volume's turn. A step of a pass holds it for an exec and a write of the copy: that is
+    /// waited for, since a caller that is sent away comes back after a second at the earliest.
+    pub(super) async fn turn(&self, id: &VolumeId) -> Result<Turn, Error> {
+        let end = Instant::now() + TURN_WITHIN;
+        loop {
+            if let Some(turn) = self.turns.take(id) {
+                return Ok(turn);
+            }
+            if Instant::now() >= end {
+                let message = format!("another operation on volume {id} is running");
+                return Err(Error::new(Kind::Contended, message));
+            }
+            sleep(TURN_POLL).await;
+        }
     }
 
     /// Cluster id and Secret, once the caches can be trusted.

@@ -1,5 +1,7 @@
 //! ControllerPublishVolume.
 
+use std::time::Duration;
+
 use std::collections::BTreeSet;
 
 use rds_csi::attachment::ledger::{COPY_ANNOTATION, Copy, Formatted, State};
@@ -286,7 +288,13 @@ async fn only_one_operation_changes_a_volume_at_a_time() {
             read_only: false,
         })
     };
+    // One that takes long sends the other away; a quick one is waited for.
+    world.os.set_latency(Duration::from_secs(5), Duration::ZERO);
     let (a, b) = tokio::join!(publish("node-a"), publish("node-b"));
     assert!(a.is_ok());
     assert_eq!(b.unwrap_err().kind, Kind::Contended);
+    world.os.set_latency(Duration::ZERO, Duration::ZERO);
+    let (a, b) = tokio::join!(publish("node-a"), publish("node-b"));
+    assert!(a.is_ok());
+    assert_eq!(b.unwrap_err().kind, Kind::Precondition);
 }
