@@ -4,7 +4,7 @@ use super::facts::Found;
 use crate::attachment::ledger::{Nonce, Record, State};
 use crate::attachment::verdict::{Action, FenceCause, Verdict};
 use crate::cluster::{About, ClusterError, Identity, Notice, Reason};
-use crate::operations::change::{Wanted, lost, row};
+use crate::operations::change::{Details, Wanted, lost, row};
 use crate::operations::delete::is_own;
 use crate::operations::ground::Ground;
 use crate::operations::{Error, Happened, Kind, Operations};
@@ -157,7 +157,10 @@ impl Act<'_> {
         self.has_image_of_copy(ground, disk)?;
         let seen = found.record.as_ref().map_or(0, |record| record.generation);
         let fence = found.copied_is_out_of_service && copied.state == State::Attached;
-        let next = if fence { copied.fence(seen, Nonce::random()) } else { copied.clone() };
+        let next = match fence {
+            true => copied.fence(seen, Nonce::random()),
+            false => self.announce(ground, copied).await?,
+        };
         if found.as_copied && !fence {
             // Only the comment went back; whoever is connected stays so.
             let wanted = Wanted { from: &disk.comment, to: &next, terms: None, grow_to: None };
@@ -192,6 +195,19 @@ impl Act<'_> {
         );
         self.operations.tell(ground, Reason::RecoveryFailed, message.clone());
         Err(Error::new(Kind::Precondition, message))
+    }
+
+    /// Before an export is opened again because the copy says so, the copy takes a revision more:
+    /// another controller, whose detach went down with the box's memory and whose copy of it is
+    /// still under way, then gets a conflict, or we get one.
+    async fn announce(self, ground: &mut Ground, copied: &Record) -> Result<Record, Error> {
+        if copied.state != State::Attached {
+            return Ok(copied.clone());
+        }
+        let next = copied.next();
+        let nodes = ground.copy.as_ref().map(|copy| copy.nodes.clone()).unwrap_or_default();
+        self.operations.write_copy(ground, &next, nodes, Details::default()).await?;
+        Ok(next)
     }
 
     async fn put(
@@ -240,9 +256,12 @@ impl Act<'_> {
             self.operations.tell(ground, Reason::RecoveryFailed, note.clone());
             return Err(Error::new(Kind::Refused, note));
         }
-        let next = if fence { copied.fence(0, Nonce::random()) } else { copied.clone() };
-        if next.state == State::Attached || fence {
-            self.put(ground, &copied.text(), &next, fence).await?;
+        if fence {
+            let fenced = copied.fence(0, Nonce::random());
+            self.put(ground, &copied.text(), &fenced, true).await?;
+        } else if copied.state == State::Attached {
+            let next = self.announce(ground, copied).await?;
+            self.put(ground, &copied.text(), &next, false).await?;
         }
         let note = format!("the disk of volume {} was lost and is made again", found.id);
         self.operations.tell(ground, Reason::VolumeRepaired, note);
