@@ -7,13 +7,11 @@
 //!
 //! `main` owns [`Logging`] and drops it last: dropping ends the bridge, then waits until the last
 //! record is written. Constructors elsewhere take a `Logger` and derive their own with
-//! `o!("component" => …)`. Nothing here knows what is logged; secrets are kept out of records by
-//! [`Redacted`].
+//! `o!("component" => …)`. Nothing here knows what is logged.
 
 pub mod bridge;
 mod chain;
 mod level;
-mod redacted;
 
 use std::io::{self, IsTerminal as _};
 use std::panic::PanicHookInfo;
@@ -23,7 +21,6 @@ use slog_async::{Async, AsyncGuard, OverflowStrategy};
 
 pub use self::chain::Chain;
 pub use self::level::LevelSwitch;
-pub use self::redacted::Redacted;
 use crate::config::LogConfig;
 use crate::config::log::Format;
 

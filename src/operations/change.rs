@@ -128,7 +128,11 @@ impl Operations {
     /// The record of a disk that an operation may go on from: one that is current, or a write of
     /// ours that only lacks its copy. What contradicts its copy is for a pass to put right.
     pub(super) fn settled(&self, ground: &Ground, disk: &Disk) -> Result<Record, Error> {
-        let record = ground.record(disk)?;
+        let record = ground.record(disk).inspect_err(|error| {
+            if error.kind == Kind::Unavailable {
+                (self.ask_for_pass)();
+            }
+        })?;
         self.check_current(ground, &record)?;
         Ok(record)
     }

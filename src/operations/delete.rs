@@ -51,7 +51,6 @@ impl Operations {
             Err(error) if error.kind == Kind::NotFound => return Ok(None),
             record => record?,
         };
-        self.check_current(ground, &record)?;
         if record.state == State::Attached {
             let names = ground.names(&record.nodes, &self.cluster.view());
             let message = format!("volume {} is attached to {names:?}", ground.id);

@@ -7,7 +7,7 @@ use super::ground::{Ground, nvme_port, shown};
 use super::{Error, Happened, Kind, Operations, Publish};
 use crate::attachment::ledger::{FencedFrom, Formatted, HOLDERS_MAX, Nonce, Record, Sharing};
 use crate::attachment::publish::{Answer, Refusal, Wish, judge};
-use crate::cluster::{About, Notice, Reason};
+use crate::cluster::{About, Attachment, Notice, Reason, View};
 use crate::rds::{Disk, Link, version};
 use crate::volume::NodeName;
 use crate::volume::capability::Medium;
@@ -107,12 +107,8 @@ impl Operations {
     /// that VolumeAttachment was never attached; nobody would take it away.
     fn check_fenced(&self, ground: &Ground, node: &NodeName) -> Result<(), Error> {
         let view = self.cluster.view();
-        let fenced = ground.copy.iter().flat_map(|copy| &copy.fenced_from);
-        let remains = |entry: &&FencedFrom| {
-            let mut attached = view.attachments.values().filter(|va| va.attached);
-            entry.node == *node && attached.any(|va| va.version.uid == entry.attachment)
-        };
-        if fenced.clone().any(|entry| remains(&entry)) {
+        let remains = |(entry, va): (&FencedFrom, &Attachment)| entry.node == *node && va.attached;
+        if still_fenced(ground, &view).any(remains) {
             let message = format!(
                 "volume {} was fenced from node {node}, whose old VolumeAttachment is still there",
                 ground.id
@@ -137,9 +133,11 @@ impl Operations {
             Changed::Done(disk) => disk,
             Changed::Differs(disk) => return Ok(Attached::Differs(disk)),
         };
+        let view = self.cluster.view();
+        let fenced_from = still_fenced(ground, &view).map(|(entry, _)| entry.clone()).collect();
         let details = Details {
             file_system: Some(file_system(wanted)),
-            fenced_from: Some(self.still_fenced(ground)),
+            fenced_from: Some(fenced_from),
             ..Details::of(&disk)
         };
         self.write_copy(ground, &next, vec![wanted.node.clone()], details).await?;
@@ -244,16 +242,6 @@ impl Operations {
         }
     }
 
-    /// Those shut out whose old VolumeAttachment is still there.
-    fn still_fenced(&self, ground: &Ground) -> Vec<FencedFrom> {
-        let view = self.cluster.view();
-        let is_there = |entry: &&FencedFrom| {
-            view.attachments.values().any(|va| va.version.uid == entry.attachment)
-        };
-        let fenced = ground.copy.iter().flat_map(|copy| &copy.fenced_from);
-        fenced.filter(is_there).cloned().collect()
-    }
-
     fn tell_attached(&self, ground: &Ground, node: &NodeName) {
         slog::info!(self.log, "volume attached"; "volume" => %ground.id, "node" => %node);
         self.tell(ground, Reason::VolumeAttached, format!("attached to node {node}"));
@@ -278,6 +266,19 @@ enum Attached {
     Done(PublishContext),
     /// The record was another one: this.
     Differs(Option<Disk>),
+}
+
+/// Those shut out whose old VolumeAttachment is still there, with that.
+fn still_fenced<'a>(
+    ground: &'a Ground,
+    view: &'a View,
+) -> impl Iterator<Item = (&'a FencedFrom, &'a Attachment)> {
+    let fenced = ground.copy.iter().flat_map(|copy| &copy.fenced_from);
+    fenced.filter_map(|entry| {
+        let mut all = view.attachments.values();
+        let old = all.find(|va| va.version.uid == entry.attachment)?;
+        Some((entry, &**old))
+    })
 }
 
 fn sharing(wanted: &Publish) -> Sharing {

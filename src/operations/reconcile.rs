@@ -163,8 +163,7 @@ impl Reconciler {
         why: String,
         report: &mut PassReport,
     ) {
-        let verdicts: Vec<(&Found, Verdict)> =
-            found.iter().map(|found| (found, self.judge(found, &BTreeMap::new()))).collect();
+        let verdicts = self.judge_all(found, &BTreeMap::new());
         let is_older = |found: &Found| {
             let record = found.record.as_ref().ok().filter(|_| found.is_ours);
             let standing = record.map(|record| standing(record, found.copied.as_ref()));
@@ -183,8 +182,7 @@ impl Reconciler {
 
     async fn act(&self, sight: Sight<'_>, found: &[Found], report: &mut PassReport) {
         let identity = sight.identity;
-        let verdicts: Vec<(&Found, Verdict)> =
-            found.iter().map(|found| (found, self.judge(found, &BTreeMap::new()))).collect();
+        let verdicts = self.judge_all(found, &BTreeMap::new());
         self.tell_suspects(&verdicts);
         // Whatever may not be open is closed first, on all volumes, before anything is put back.
         let mut open = Vec::new();
@@ -237,8 +235,7 @@ impl Reconciler {
         let view = self.operations.cluster.view();
         let mut now = sight.volumes(&view, &self.operations.backends);
         now.retain(|found| candidates.iter().any(|candidate| candidate.id == found.id));
-        let judged: Vec<(&Found, Verdict)> =
-            now.iter().map(|found| (found, self.judge(found, &io))).collect();
+        let judged = self.judge_all(&now, &io);
         let mut allowed = Vec::new();
         let mut held = 0;
         for (found, verdict) in &judged {
@@ -285,6 +282,14 @@ impl Reconciler {
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn judge_all<'a>(
+        &self,
+        found: &'a [Found],
+        io: &BTreeMap<NodeName, Io>,
+    ) -> Vec<(&'a Found, Verdict)> {
+        found.iter().map(|found| (found, self.judge(found, io))).collect()
     }
 
     fn judge(&self, found: &Found, io: &BTreeMap<NodeName, Io>) -> Verdict {

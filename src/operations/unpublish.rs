@@ -45,10 +45,7 @@ impl Operations {
         match self.settled(ground, &disk) {
             Ok(record) => Ok(Some((record, Some(disk)))),
             Err(error) if error.kind == Kind::NotFound => Ok(None),
-            Err(error) => {
-                (self.ask_for_pass)();
-                Err(error)
-            }
+            Err(error) => Err(error),
         }
     }
 
@@ -58,14 +55,12 @@ impl Operations {
         let Some(record) = ground.copied.clone() else {
             return Ok(());
         };
-        let nodes = ground.names(&record.nodes, &self.cluster.view());
         let next = match judge(&record, leaving, |_| true) {
             Answer::Detach => record.detach(),
             Answer::Leave(node) => record.leave(node),
             _ => return Ok(()),
         };
-        let stay = nodes.into_iter().filter(|name| next.nodes.contains(&ground.tag(name)));
-        let stay = stay.collect();
+        let stay = ground.names(&next.nodes, &self.cluster.view());
         self.write_copy(ground, &next, stay, Details::default()).await?;
         slog::info!(self.log, "lost volume detached"; "volume" => %ground.id);
         Ok(())
@@ -88,7 +83,7 @@ impl Operations {
         };
         match (judge(&record, leaving, is_ready), disk) {
             (Answer::Detach, _) => self.detach(ground, &record, &nodes).await,
-            (Answer::Leave(node), _) => self.leave_one(ground, &record, node, &nodes).await,
+            (Answer::Leave(node), _) => self.leave_one(ground, &record, node).await,
             // Whatever else is decided is decided on what was read.
             (_, None) => Ok(Left::Look),
             (Answer::Fence, _) => {
@@ -140,7 +135,6 @@ impl Operations {
         ground: &mut Ground,
         record: &Record,
         node: NodeTag,
-        nodes: &[NodeName],
     ) -> Result<Left, Error> {
         let next = record.leave(node);
         let from = record.text();
@@ -148,7 +142,7 @@ impl Operations {
         let Changed::Done(disk) = self.change(ground, wanted).await? else {
             return Ok(Left::Look);
         };
-        let stay = nodes.iter().filter(|name| ground.tag(name) != node).cloned().collect();
+        let stay = ground.names(&next.nodes, &self.cluster.view());
         self.write_copy(ground, &next, stay, Details::of(&disk)).await?;
         Ok(Left::Done)
     }
