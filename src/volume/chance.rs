@@ -3,8 +3,9 @@
 //!
 //! Whoever needs it asks a function, because a nonce is taken deep in the operations and a handle
 //! would have to travel through every one of them for the sake of one test. The feature
-//! `simulation` puts a generator with a seed in the place of the thread's own, for the thread that
-//! asks for it (`seed`); without the feature there is no such function, nor any state.
+//! `simulation` puts a generator with a seed (`seed`), or any other (`draw_from`), in the place of
+//! the thread's own, for the thread that asks for it; without the feature there is no such
+//! function, nor any state.
 
 use rand::Rng as _;
 
@@ -35,7 +36,7 @@ fn drawn<T>(draw: impl FnOnce(&mut dyn rand::RngCore) -> T) -> T {
 #[cfg(feature = "simulation")]
 use self::seeded::drawn;
 #[cfg(feature = "simulation")]
-pub use self::seeded::seed;
+pub use self::seeded::{draw_from, seed};
 
 #[cfg(feature = "simulation")]
 mod seeded {
@@ -45,12 +46,17 @@ mod seeded {
     use rand::{RngCore, SeedableRng as _};
 
     thread_local! {
-        static GENERATOR: RefCell<Option<StdRng>> = const { RefCell::new(None) };
+        static GENERATOR: RefCell<Option<Box<dyn RngCore>>> = const { RefCell::new(None) };
     }
 
     /// From now on everything random on this thread follows from `seed`.
     pub fn seed(seed: u64) {
-        GENERATOR.with_borrow_mut(|generator| *generator = Some(StdRng::seed_from_u64(seed)));
+        draw_from(StdRng::seed_from_u64(seed));
+    }
+
+    /// From now on everything random on this thread is what this generator makes.
+    pub fn draw_from(source: impl RngCore + 'static) {
+        GENERATOR.with_borrow_mut(|generator| *generator = Some(Box::new(source)));
     }
 
     pub(super) fn drawn<T>(draw: impl FnOnce(&mut dyn RngCore) -> T) -> T {

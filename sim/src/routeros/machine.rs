@@ -37,6 +37,9 @@ use super::version::Version;
 /// Called with every line before it runs.
 type Hook = Arc<dyn Fn(&str) + Send + Sync>;
 
+/// Called after every command that changed disks or files.
+type ChangeHook = Arc<dyn Fn() + Send + Sync>;
+
 /// What a new box is like.
 #[derive(Clone)]
 pub struct Setup {
@@ -137,6 +140,7 @@ struct Core {
     exec_latency: Duration,
     connect_latency: Duration,
     hook: Option<Hook>,
+    change_hook: Option<ChangeHook>,
     replay: Option<Replay>,
 }
 
@@ -186,6 +190,7 @@ impl RouterOs {
             exec_latency: setup.exec_latency,
             connect_latency: setup.connect_latency,
             hook: None,
+            change_hook: None,
             replay: None,
         };
         let net = Net {
@@ -248,6 +253,13 @@ impl RouterOs {
     /// Calls `hook` with every line before it runs. The hook must not use the box.
     pub fn on_exec(&self, hook: impl Fn(&str) + Send + Sync + 'static) {
         self.lock().hook = Some(Arc::new(hook));
+    }
+
+    /// Calls `hook` after every command that changed disks or files, before any other command runs:
+    /// the moments between two commands, of one line or of several that interleave. The hook may
+    /// look at the box and play hosts; it must change nothing itself.
+    pub fn on_change(&self, hook: impl Fn() + Send + Sync + 'static) {
+        self.lock().change_hook = Some(Arc::new(hook));
     }
 
     /// Connects an NVMe/TCP host.

@@ -93,6 +93,11 @@ impl RouterOs {
         let Core { store, quirks, hosts, .. } = &mut *core;
         let result = act(store, self.context(quirks, now), hosts);
         hosts.follow(store, self.0.version, quirks);
+        let hook = core.change_hook.clone();
+        drop(core);
+        if let Some(hook) = hook {
+            hook();
+        }
         result
     }
 
