@@ -36,23 +36,21 @@ fn quoted<'a>(line: &'a str, before: &str) -> Option<&'a str> {
     line[from..].split('"').next()
 }
 
-/// A line that writes the comment which it expects puts an export back.
+/// A line that exports, and whose record has no newer generation than the one that it expects, puts
+/// an export back.
 fn repair_with_new_nqn(line: &str) -> Option<String> {
-    let expected = quoted(line, "and comment=\"")?;
-    let (head, set) = line.split_once("do={")?.1.split_once("/disk/set $csiItem comment=")?;
-    if !head.contains("export=no") || !set.starts_with(&format!("\"{expected}\"")) {
+    let expected = Record::parse(quoted(line, "and comment=\"")?).ok()?;
+    let text = quoted(line, "/disk/set $csiItem comment=\"")?;
+    let written = Record::parse(text).ok()?;
+    if written.generation > expected.generation || !line.contains(" nvme-tcp-export=yes") {
         return None;
     }
-    let record = Record::parse(expected).ok()?;
-    let node = *record.nodes.first()?;
-    let next = record.attach(node, record.sharing, 0, Nonce::random());
-    let (old, new) = (
-        format!(".g{}-{}\"", record.generation, record.nonce),
-        format!(".g{}-{}\"", next.generation, next.nonce),
-    );
-    let put = format!("/disk/set $csiItem comment=\"{expected}\"");
-    let line = line.replace(&put, &format!("/disk/set $csiItem comment=\"{}\"", next.text()));
-    Some(line.replace(&old, &new))
+    let generation = expected.generation.max(written.generation) + 1;
+    let next = Record { generation, nonce: Nonce::random(), ..written.clone() };
+    let nqn = |record: &Record| format!(".g{}-{}\"", record.generation, record.nonce);
+    let set = |text: &str| format!("/disk/set $csiItem comment=\"{text}\"");
+    let line = line.replace(&set(text), &set(&next.text()));
+    Some(line.replace(&nqn(&written), &nqn(&next)))
 }
 
 fn without_compare(line: &str) -> String {

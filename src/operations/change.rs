@@ -104,6 +104,10 @@ impl Operations {
         if disk.comment != comment && !was_judged {
             return Ok(Changed::Differs(Some(disk)));
         }
+        let is_closed = disk.exported == Some(false) && wanted.terms.is_some_and(|terms| terms.on);
+        if is_closed && disk.comment == comment && reply.complaint.is_none() {
+            return Err(self.closed_meanwhile(ground));
+        }
         let message = format!(
             "{} did not change the disk of volume {} as asked: {}",
             ground.backend.address,
@@ -111,6 +115,17 @@ impl Operations {
             reply.complaint.as_deref().unwrap_or("it said nothing"),
         );
         Err(Error::new(Kind::Refused, message))
+    }
+
+    /// The box opened the export, said nothing, and shows it closed: another controller's line is
+    /// between its first step, which closes, and its second. What comes of both is for a pass.
+    fn closed_meanwhile(&self, ground: &Ground) -> Error {
+        (self.ask_for_pass)();
+        let message = format!(
+            "the export of volume {} was closed as soon as it was opened: somebody else changes it",
+            ground.id
+        );
+        Error::new(Kind::Contended, message)
     }
 
     /// Like [`Operations::change`] where no other answer than done will do.
@@ -168,6 +183,23 @@ impl Operations {
         let shut_out = (record.state == State::Fenced).then(|| shut_out(ground, &nodes, &used));
         let details = Details { fenced_from: shut_out, ..Details::of(disk) };
         self.write_copy(ground, record, nodes, details).await
+    }
+
+    /// Before an export is opened again under an NQN that was open before, the copy takes a revision
+    /// more: another controller that has closed it for good meanwhile, and whose copy of that is
+    /// still under way, then gets a conflict, or we get one. The record that is to be written now.
+    pub(super) async fn announce(
+        &self,
+        ground: &mut Ground,
+        record: &Record,
+    ) -> Result<Record, Error> {
+        if record.state != State::Attached {
+            return Ok(record.clone());
+        }
+        let next = record.next();
+        let nodes = ground.copy.as_ref().map(|copy| copy.nodes.clone()).unwrap_or_default();
+        self.write_copy(ground, &next, nodes, Details::default()).await?;
+        Ok(next)
     }
 
     /// Writes the copy of `record`, held by `nodes`, unless somebody else wrote one meanwhile. A

@@ -206,8 +206,9 @@ impl Operations {
         }
         let terms = ground.terms(&record, &nodes)?;
         if !terms.hold(shown(&disk)) {
+            let next = self.announce(ground, &record).await?;
             let text = record.text();
-            let repair = Wanted { from: &text, to: &record, terms: Some(&terms), grow_to: None };
+            let repair = Wanted { from: &text, to: &next, terms: Some(&terms), grow_to: None };
             self.must_change(ground, repair).await?;
         }
         context(ground, wanted, &record)

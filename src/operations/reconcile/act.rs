@@ -4,7 +4,7 @@ use super::facts::Found;
 use crate::attachment::ledger::{Nonce, Record, State};
 use crate::attachment::verdict::{Action, FenceCause, Verdict};
 use crate::cluster::{About, ClusterError, Identity, Notice, Reason};
-use crate::operations::change::{Details, Wanted, lost, row};
+use crate::operations::change::{Wanted, lost, row};
 use crate::operations::delete::is_own;
 use crate::operations::ground::Ground;
 use crate::operations::{Error, Happened, Kind, Operations};
@@ -79,7 +79,7 @@ impl Act<'_> {
             Action::Rebuild => self.rebuild(&mut ground, found).await,
             Action::FollowRecord => self.follow(&mut ground, found).await,
             Action::Undo => self.undo(&mut ground, found).await,
-            Action::Repair => self.repair(&ground, found).await,
+            Action::Repair => self.repair(&mut ground, found).await,
             Action::Fence(cause) => {
                 let judged = record(found)?;
                 let fenced = self.operations.fence(&mut ground, judged, cause).await?;
@@ -159,7 +159,7 @@ impl Act<'_> {
         let fence = found.copied_is_out_of_service && copied.state == State::Attached;
         let next = match fence {
             true => copied.fence(seen, Nonce::random()),
-            false => self.announce(ground, copied).await?,
+            false => self.operations.announce(ground, copied).await?,
         };
         if found.as_copied && !fence {
             // Only the comment went back; whoever is connected stays so.
@@ -195,19 +195,6 @@ impl Act<'_> {
         );
         self.operations.tell(ground, Reason::RecoveryFailed, message.clone());
         Err(Error::new(Kind::Precondition, message))
-    }
-
-    /// Before an export is opened again because the copy says so, the copy takes a revision more:
-    /// another controller, whose detach went down with the box's memory and whose copy of it is
-    /// still under way, then gets a conflict, or we get one.
-    async fn announce(self, ground: &mut Ground, copied: &Record) -> Result<Record, Error> {
-        if copied.state != State::Attached {
-            return Ok(copied.clone());
-        }
-        let next = copied.next();
-        let nodes = ground.copy.as_ref().map(|copy| copy.nodes.clone()).unwrap_or_default();
-        self.operations.write_copy(ground, &next, nodes, Details::default()).await?;
-        Ok(next)
     }
 
     async fn put(
@@ -260,7 +247,7 @@ impl Act<'_> {
             let fenced = copied.fence(0, Nonce::random());
             self.put(ground, &copied.text(), &fenced, true).await?;
         } else if copied.state == State::Attached {
-            let next = self.announce(ground, copied).await?;
+            let next = self.operations.announce(ground, copied).await?;
             self.put(ground, &copied.text(), &next, false).await?;
         }
         let note = format!("the disk of volume {} was lost and is made again", found.id);
@@ -303,11 +290,12 @@ impl Act<'_> {
         Ok(Done::Changed("undo"))
     }
 
-    async fn repair(self, ground: &Ground, found: &Found) -> Result<Done, Error> {
+    async fn repair(self, ground: &mut Ground, found: &Found) -> Result<Done, Error> {
         let record = record(found)?;
         let terms = ground.terms(record, &found.holders)?;
+        let next = self.operations.announce(ground, record).await?;
         let text = record.text();
-        let wanted = Wanted { from: &text, to: record, terms: Some(&terms), grow_to: None };
+        let wanted = Wanted { from: &text, to: &next, terms: Some(&terms), grow_to: None };
         self.operations.must_change(ground, wanted).await?;
         let note = format!("the export of volume {} was put back as recorded", found.id);
         self.operations.tell(ground, Reason::VolumeRepaired, note);
