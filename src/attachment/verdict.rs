@@ -227,7 +227,11 @@ pub fn verdict(facts: &Facts<'_>, rules: Rules) -> Verdict {
         CopyFacts::Present(copy) => Some(copy),
         CopyFacts::Absent => None,
     };
-    match standing(record, copy) {
+    let standing = standing(record, copy);
+    if standing != Standing::Current && copy.is_some_and(|copy| copy.state == State::Deleting) {
+        return verdict_of(Restore, "the volume is being deleted; the copy counts");
+    }
+    match standing {
         Standing::RolledBack => verdict_of(Restore, "the box has gone back in time"),
         Standing::Differs => verdict_of(Restore, "record and copy differ; the copy counts"),
         Standing::Ahead if record.state != State::Attached => {

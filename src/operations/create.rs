@@ -1,6 +1,7 @@
 //! CreateVolume: one exec that makes disk and image, or finds what was made before.
 
 use super::change::cut_off;
+use super::ground::MADE_BY;
 use super::{CreateVolume, Error, Kind, Operations, VolumeInfo};
 use crate::attachment::ledger::{ClusterTag, Record, State};
 use crate::rds::{Command, Disk, NewDisk, Reply};
@@ -28,7 +29,9 @@ impl Operations {
         let bytes = same(disk, &wanted, &image, cluster).map_err(|(kind, what)| {
             Error::new(kind, format!("volume {id} exists already: {what}"))
         })?;
-        Ok(VolumeInfo { id, bytes, context: wanted.context, published: Vec::new() })
+        let mut context = wanted.context;
+        context.insert(MADE_BY.to_owned(), cluster.to_string());
+        Ok(VolumeInfo { id, bytes, context, published: Vec::new() })
     }
 
     /// Why there is no disk although it was asked for. Error texts classify nothing, so the state

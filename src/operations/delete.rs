@@ -3,9 +3,13 @@
 //! The image must go, too, and RouterOS leaves it. A delete that was cut between the two would
 //! leave an image that no later call can explain, so an entry in the list of volumes that are
 //! being deleted is written before the line and taken away after it.
+//!
+//! A line of another controller may come between any two commands of this one, so the compare does
+//! not decide whether a volume is deleted or given to a node: the copy does. It says `deleting`
+//! before anything is destroyed, and then no publish can write its own any more.
 
 use super::change::{Details, Wanted, row};
-use super::ground::Ground;
+use super::ground::{Ground, is_made_by};
 use super::{Error, Kind, Operations};
 use crate::attachment::ledger::{Record, State};
 use crate::cluster::{Deleting, Volume};
@@ -31,7 +35,7 @@ impl Operations {
                     None => return self.delete_image(&ground).await,
                 },
             };
-            match self.remove(&ground, &record, &image).await? {
+            match self.remove(&mut ground, &record, &image).await? {
                 Removed::All => return Ok(()),
                 Removed::AllButImage => return self.delete_image(&ground).await,
                 Removed::Nothing => {}
@@ -47,16 +51,18 @@ impl Operations {
         ground: &mut Ground,
         disk: &Disk,
     ) -> Result<Option<(Record, ImagePath)>, Error> {
-        let record = match self.settled(ground, disk) {
+        let claimed = is_claimed(ground);
+        let record = if claimed { ground.record(disk) } else { self.settled(ground, disk) };
+        let record = match record {
             Err(error) if error.kind == Kind::NotFound => return Ok(None),
             record => record?,
         };
-        if record.state == State::Attached {
+        if record.state == State::Attached && !claimed {
             let names = ground.names(&record.nodes, &self.cluster.view());
             let message = format!("volume {} is attached to {names:?}", ground.id);
             return Err(Error::new(Kind::Precondition, message));
         }
-        if record.state == State::Fenced {
+        if record.state == State::Fenced && !claimed {
             self.confirm(ground, &record).await?;
         }
         let image = disk.image.clone().ok_or_else(|| {
@@ -69,14 +75,21 @@ impl Operations {
     /// Removes disk and image, unless the disk is there with another record or image.
     async fn remove(
         &self,
-        ground: &Ground,
+        ground: &mut Ground,
         record: &Record,
         image: &ImagePath,
     ) -> Result<Removed, Error> {
+        let deleting = match &ground.copied {
+            Some(copied) if is_claimed(ground) => copied.clone(),
+            _ if record.state == State::Deleting => record.clone(),
+            _ => record.delete(),
+        };
+        if ground.copied.as_ref() != Some(&deleting) {
+            let details = Details { image: Some(image.clone()), ..Details::default() };
+            self.write_copy(ground, &deleting, Vec::new(), details).await?;
+        }
         let entry = entry(ground, image);
         self.cluster.begin_deleting(&entry).await?;
-        let deleting =
-            if record.state == State::Deleting { record.clone() } else { record.delete() };
         let reply = self
             .run(
                 ground,
@@ -171,6 +184,12 @@ impl Operations {
     }
 }
 
+/// Does the copy say that the volume is being deleted? That decides, whatever the box says: an
+/// earlier try came no further, or the line of somebody who lost came after it.
+fn is_claimed(ground: &Ground) -> bool {
+    ground.copied.as_ref().is_some_and(|copied| copied.state == State::Deleting)
+}
+
 /// What became of disk and image.
 enum Removed {
     All,
@@ -193,10 +212,14 @@ pub(super) fn is_own(ground: &Ground, image: &ImagePath) -> bool {
     ground.backend.volume_paths.iter().any(|path| path.image(&ground.id.slot) == *image)
 }
 
-/// The image that a PV names: by its copy, or by its attribute `volumePath`.
+/// The image that a PV names: by its copy, or by its attribute `volumePath`. One that was copied
+/// from another cluster names that cluster's image.
 fn named(ground: &Ground, volume: &Volume) -> Option<ImagePath> {
     if let Some(copy) = &ground.copy {
         return Some(copy.image.clone());
+    }
+    if !is_made_by(volume, ground.cluster) {
+        return None;
     }
     let path = VolumePath::parse(volume.attributes.get("volumePath")?).ok()?;
     Some(path.image(&ground.id.slot))

@@ -14,6 +14,8 @@ use crate::rds::Disk;
 use crate::volume::turns::Turn;
 use crate::volume::{BackendName, ImagePath, NodeName, VolumeId, VolumePath};
 
+/// The volume attribute that names the cluster which made the volume, by its tag.
+pub(super) const MADE_BY: &str = "cluster";
 /// How long an operation waits for the turn of its volume.
 const TURN_WITHIN: Duration = Duration::from_secs(1);
 /// How often it looks meanwhile.
@@ -138,6 +140,10 @@ impl Ground {
             Some(Ok(record)) => Some(record),
             Some(Err(why)) => return Err(self.damaged_copy(&volume, &why.to_string())),
         };
+        // Somebody has copied the PV of another cluster. What that says of its box is not ours to
+        // act on, least of all as a guess at the record that stands there.
+        let foreign = copied.as_ref().is_some_and(|record| record.cluster != self.cluster);
+        let (copy, copied) = if foreign { (None, None) } else { (copy, copied) };
         (self.volume, self.copy, self.copied) = (volume, copy, copied);
         Ok(())
     }
@@ -234,6 +240,12 @@ impl Ground {
         let message = format!("{address} has lost the disk of volume {id}; it is being made again");
         Error::new(Kind::Unavailable, message)
     }
+}
+
+/// Did this cluster make the volume? People copy PVs from one cluster to another; attributes cannot
+/// be changed once a PV is there.
+pub(super) fn is_made_by(volume: &Volume, cluster: ClusterTag) -> bool {
+    volume.attributes.get(MADE_BY).is_some_and(|tag| *tag == cluster.to_string())
 }
 
 /// The port of the exports of a volume: as the StorageClass said when it was made, else as the

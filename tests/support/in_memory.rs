@@ -276,10 +276,12 @@ impl World {
     /// CreateVolume, and the PV that the external-provisioner makes of it.
     pub async fn provision(&self, slot: &str) -> VolumeInfo {
         let made = self.operations.create(self.wanted(slot)).await.unwrap();
-        let volume = objects::volume(slot, DRIVER)
+        let mut volume = objects::volume(slot, DRIVER)
             .size(&made.bytes.to_string())
-            .attribute("volumePath", FOLDER)
             .bound_to("default", slot, None);
+        for (key, value) in &made.context {
+            volume = volume.attribute(key, value);
+        }
         self.api.create(volume.build()).unwrap();
         self.settle().await;
         made

@@ -123,6 +123,10 @@ fn a_box_that_went_back_in_time() {
     let mut differs = facts(&held, &[holder()]);
     differs.copy = CopyFacts::Present(&other);
     assert_eq!(action(&differs), Action::Restore);
+    let (deleting, twice) = (held.delete(), held.next().next());
+    let mut going = facts(&twice, &[holder()]);
+    going.copy = CopyFacts::Present(&deleting);
+    assert_eq!(action(&going), Action::Restore, "it never lives again, however new the record");
     let mut lost = facts(&held, &[holder()]);
     lost.disk = None;
     assert_eq!(action(&lost), Action::Rebuild);

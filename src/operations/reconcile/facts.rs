@@ -13,7 +13,7 @@ use crate::attachment::verdict::{
     AttachmentFacts, ClaimFacts, CopyFacts, DiskFacts, Facts, Holder, Io, Presence,
 };
 use crate::cluster::{Attachment, CopyState, Deleting, Identity, View, Volume};
-use crate::operations::ground::{nvme_port, shown};
+use crate::operations::ground::{is_made_by, nvme_port, shown};
 use crate::operations::{Backend, Backends};
 use crate::rds::Disk;
 use crate::volume::{NodeName, Slot, VolumeId, VolumePath};
@@ -117,7 +117,7 @@ impl Survey<'_> {
             None => (None, Err(Unreadable::Absent)),
         };
         let cluster = ClusterTag::of(&self.identity.cluster_id);
-        let (copy, copied, copy_is_damaged) = match copy_of(volume.as_deref()) {
+        let (copy, copied, copy_is_damaged) = match copy_of(volume.as_deref(), cluster) {
             (None, _, false) if disk.is_none() => first_copy(&id, volume.as_deref(), cluster),
             written => written,
         };
@@ -185,25 +185,29 @@ struct Context<'a> {
     tags: &'a BTreeMap<NodeTag, &'a NodeName>,
 }
 
-fn copy_of(volume: Option<&Volume>) -> (Option<Copy>, Option<Record>, bool) {
+/// The copy, the record in it, and whether it is there and cannot be used: damaged, or that of
+/// another cluster, from which somebody copied the PV.
+fn copy_of(volume: Option<&Volume>, cluster: ClusterTag) -> (Option<Copy>, Option<Record>, bool) {
     match volume.map(|volume| &volume.copy) {
         None | Some(CopyState::Absent) => (None, None, false),
         Some(CopyState::Unreadable(_)) => (None, None, true),
         Some(CopyState::Present(copy)) => match Record::parse(&copy.record) {
-            Ok(record) => (Some((**copy).clone()), Some(record), false),
-            Err(_) => (None, None, true),
+            Ok(record) if record.cluster == cluster => {
+                (Some((**copy).clone()), Some(record), false)
+            }
+            _ => (None, None, true),
         },
     }
 }
 
-/// A volume that has no copy yet was never attached. Where we made it (the volume context says so)
+/// A volume that has no copy yet was never attached. Where we made it (its attributes say so)
 /// and the box has lost it before any pass wrote the first copy, that would have said this.
 fn first_copy(
     id: &VolumeId,
     volume: Option<&Volume>,
     cluster: ClusterTag,
 ) -> (Option<Copy>, Option<Record>, bool) {
-    let made = volume.filter(|volume| volume.attributes.contains_key("backend"));
+    let made = volume.filter(|volume| is_made_by(volume, cluster));
     let path = made.and_then(|volume| volume.attributes.get("volumePath"));
     let (Some(volume), Some(Ok(path))) = (made, path.map(|path| VolumePath::parse(path))) else {
         return (None, None, false);
