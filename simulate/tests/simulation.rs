@@ -51,7 +51,9 @@ fn the_driver_holds() {
 #[test]
 fn a_repair_under_a_new_name_is_found() {
     let (_, violation) = found(Bug::RepairTakesNewNqn, 20).unwrap();
-    assert!(violation.contains("cannot be used"), "{violation}");
+    // Its host waits for the old name; nor does the pod ever come up, to be deleted.
+    let says = ["cannot be used", "is still going"];
+    assert!(says.iter().any(|said| violation.contains(said)), "{violation}");
 }
 
 #[test]
