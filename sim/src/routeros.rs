@@ -21,6 +21,7 @@ mod journal;
 mod json;
 mod lexer;
 mod machine;
+mod moment;
 mod parser;
 mod pool;
 mod print;
@@ -42,6 +43,7 @@ pub use faults::{Fault, Reboot};
 pub use hosts::{Connection, Cut, Refusal, Write};
 pub use journal::{Entry, Outcome};
 pub use machine::{ExecResult, RouterOs, Setup, Snapshot};
+pub use moment::{Half, Moment};
 pub use quirks::{
     ErrorTexts, ExistingFile, ExitStatus, JsonBool, LongComment, Quirks, SecondChannel, Switch,
 };

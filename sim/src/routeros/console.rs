@@ -214,13 +214,17 @@ impl Inner {
                 return Err(ExecError::Dropped);
             }
         }
+        let cut = match fault {
+            Some(Fault::CutAt { moment, .. }) => Some(moment),
+            _ => None,
+        };
         let result = tokio::select! {
             biased;
             () = self.cut.cancelled() => {
                 self.os.note(self.number, line, Outcome::PowerCut);
                 return Err(ExecError::Dropped);
             }
-            result = self.os.run_line(self.number, &self.user, line, Pace::Tokio) => result,
+            result = self.os.run_line(self.number, &self.user, line, Pace::Tokio, cut) => result,
         };
         self.after(line, fault, result).await
     }
@@ -236,6 +240,10 @@ impl Inner {
             Some(Fault::PowerCut { downtime, .. }) => {
                 self.os.light_fuse(None);
                 self.os.reboot(Reboot::KeepEverything, downtime);
+                return Err(ExecError::Dropped);
+            }
+            Some(Fault::CutAt { what, downtime, .. }) if power_cut => {
+                self.os.reboot(what, downtime);
                 return Err(ExecError::Dropped);
             }
             Some(Fault::DropAfter) => {

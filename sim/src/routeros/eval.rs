@@ -11,7 +11,9 @@ mod rows;
 
 use std::collections::HashMap;
 
+use super::catalog::{Menu, Verb};
 use super::machine::{Pace, RouterOs};
+use super::moment::{Half, Moment, Step};
 use super::row::Row;
 use super::syntax::Block;
 use super::user::Rights;
@@ -22,6 +24,9 @@ const MAX_STEPS: u32 = 2_000_000;
 
 /// Bytes of output of one line.
 const MAX_OUTPUT: usize = 32 << 20;
+
+/// Moments of one line that are written down.
+const MAX_MOMENTS: usize = 16_384;
 
 /// Why a line does not go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,10 +54,15 @@ pub(crate) struct Evaluator<'a> {
     scopes: Vec<HashMap<String, Value>>,
     row: Option<Row>,
     steps: u32,
+    /// The command of a menu that runs.
+    at: Option<Step>,
+    moments: Vec<Moment>,
+    /// When the power goes.
+    cut: Option<Moment>,
 }
 
 /// What a finished line leaves behind.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Finished {
     /// Lines end with `\n` here; the transport makes CR LF of it.
     pub out: String,
@@ -60,10 +70,17 @@ pub(crate) struct Finished {
     pub error: Option<String>,
     /// The power went before the line was through.
     pub power_cut: bool,
+    /// The moments that it came to.
+    pub moments: Vec<Moment>,
 }
 
-/// Runs a parsed line with the rights of whoever sent it.
-pub(crate) async fn run(os: &RouterOs, rights: Rights, pace: Pace, block: &Block) -> Finished {
+/// Runs a parsed line with the rights of whoever sent it; the power goes at the moment `cut`.
+pub(crate) async fn run(
+    os: &RouterOs,
+    rights: Rights,
+    (pace, cut): (Pace, Option<Moment>),
+    block: &Block,
+) -> Finished {
     let mut evaluator = Evaluator {
         os,
         rights,
@@ -73,13 +90,20 @@ pub(crate) async fn run(os: &RouterOs, rights: Rights, pace: Pace, block: &Block
         scopes: vec![HashMap::new()],
         row: None,
         steps: 0,
+        at: None,
+        moments: Vec::new(),
+        cut,
     };
-    let stop = evaluator.block(block).await.err();
+    let mut stop = evaluator.block(block).await.err();
+    if stop != Some(Stop::PowerCut) && evaluator.comes_to(Moment::End) {
+        stop = Some(Stop::PowerCut);
+    }
     let error = match &stop {
         Some(Stop::Error(text)) => Some(text.clone()),
         _ => None,
     };
-    Finished { out: evaluator.out, error, power_cut: stop == Some(Stop::PowerCut) }
+    let power_cut = stop == Some(Stop::PowerCut);
+    Finished { out: evaluator.out, error, power_cut, moments: evaluator.moments }
 }
 
 impl Evaluator<'_> {
@@ -126,9 +150,25 @@ impl Evaluator<'_> {
         self.os.set_global(name, value);
     }
 
+    /// Writes the moment down; true where the power goes then.
+    fn comes_to(&mut self, moment: Moment) -> bool {
+        if self.moments.len() < MAX_MOMENTS {
+            self.moments.push(moment);
+        }
+        self.cut == Some(moment)
+    }
+
+    /// The moment inside the command that runs.
+    fn comes_to_half(&mut self, half: Half) -> bool {
+        self.at.is_some_and(|step| self.comes_to(Moment::Inside(step, half)))
+    }
+
     /// Between two commands of menus: others may get a turn, the power may go.
-    async fn between_commands(&mut self) -> Result<(), Stop> {
-        if self.os.burns_fuse() {
+    async fn between_commands(&mut self, menu: Menu, verb: Verb) -> Result<(), Stop> {
+        let number = self.at.map_or(1, |before| before.number.saturating_add(1));
+        let step = Step { number, menu, verb };
+        self.at = Some(step);
+        if self.comes_to(Moment::Before(step)) || self.os.burns_fuse() {
             return Err(Stop::PowerCut);
         }
         // A line that began alone stays alone, whatever is switched meanwhile.

@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::moment::Moment;
+
 /// What goes wrong with one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -24,6 +26,15 @@ pub enum Fault {
     PowerCut {
         /// Commands that still run.
         after: u32,
+        /// How long the box is away.
+        downtime: Duration,
+    },
+    /// The power goes at this moment, if the line comes to it.
+    CutAt {
+        /// When. [`super::Entry::moments`] tells which moments a line has.
+        moment: Moment,
+        /// What becomes of disk items that were not saved.
+        what: Reboot,
         /// How long the box is away.
         downtime: Duration,
     },

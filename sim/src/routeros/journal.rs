@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use super::moment::Moment;
+
 /// How a line ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -32,6 +34,8 @@ pub struct Entry {
     pub error: Option<String>,
     /// How it ended.
     pub outcome: Outcome,
+    /// The moments that it came to, in their order: where the power could have gone.
+    pub moments: Vec<Moment>,
 }
 
 /// The last lines.

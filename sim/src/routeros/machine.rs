@@ -213,7 +213,7 @@ impl RouterOs {
     /// Runs a line at once, as another administrator would: no latency, no faults, session 0.
     pub fn exec(&self, line: &str) -> ExecResult {
         let (result, _) = self
-            .run_line(0, ADMINISTRATOR, line, Pace::Immediate)
+            .run_line(0, ADMINISTRATOR, line, Pace::Immediate, None)
             .now_or_never()
             .unwrap_or_default();
         result

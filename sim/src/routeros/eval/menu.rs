@@ -4,9 +4,10 @@
 use super::super::catalog::{Menu, Verb};
 use super::super::disk;
 use super::super::file;
+use super::super::hosts::Hosts;
 use super::super::print::{self, Style};
 use super::super::row::Row;
-use super::super::store::Failure;
+use super::super::store::{Context, Failure, Store};
 use super::super::syntax::{Expr, MenuCommand};
 use super::super::system;
 use super::super::value::{Array, Value};
@@ -31,7 +32,7 @@ impl Evaluator<'_> {
         for (name, expr) in &command.arguments.named {
             named.push((name.clone(), self.expr(expr).await?));
         }
-        self.between_commands().await?;
+        self.between_commands(command.menu, command.verb).await?;
         if !self.rights.allow(command.menu, command.verb) {
             return Err(Stop::Error(self.os.quirks().texts.not_permitted));
         }
@@ -151,12 +152,16 @@ impl Evaluator<'_> {
         }
     }
 
-    fn add(&self, menu: Menu, named: &Named) -> Result<Value, Stop> {
-        let id = self.os.change(|store, context, _| match menu {
-            Menu::Disk => disk::add(store, context, named),
-            _ => file::add(store, context, named),
-        })?;
-        Ok(Value::Id(id))
+    fn add(&mut self, menu: Menu, named: &Named) -> Result<Value, Stop> {
+        let os = self.os;
+        let id = os.change_in_halves(
+            |store, context, _| match menu {
+                Menu::Disk => disk::add(store, context, named),
+                _ => file::add(store, context, named),
+            },
+            |half| self.comes_to_half(half),
+        )?;
+        id.map(Value::Id).ok_or(Stop::PowerCut)
     }
 
     fn monitor(
@@ -186,7 +191,7 @@ impl Evaluator<'_> {
 
     /// `set`, `unset`, `enable`, `disable`, `remove`. No items is success and changes nothing.
     fn change(
-        &self,
+        &mut self,
         command: &MenuCommand,
         mut given: Vec<Value>,
         mut named: Named,
@@ -210,7 +215,8 @@ impl Evaluator<'_> {
             _ => {}
         }
         let items = self.items(menu, &given)?;
-        self.os.change(|store, context, hosts| {
+        let os = self.os;
+        let act = |store: &mut Store, context: Context<'_>, hosts: &Hosts| {
             for id in items {
                 match (command.verb, menu) {
                     (Verb::Remove, Menu::Disk) => {
@@ -221,9 +227,10 @@ impl Evaluator<'_> {
                     _ => disk::set(store, context, id, &named, &unset)?,
                 }
             }
-            Ok(0)
-        })?;
-        Ok(Value::Nothing)
+            Ok(())
+        };
+        let whole = os.change_in_halves(act, |half| self.comes_to_half(half))?;
+        whole.map(|()| Value::Nothing).ok_or(Stop::PowerCut)
     }
 }
 

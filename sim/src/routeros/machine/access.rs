@@ -13,6 +13,7 @@ use super::super::disk;
 use super::super::faults::Fault;
 use super::super::file;
 use super::super::hosts::{Cut, Hosts};
+use super::super::moment::{Half, halves};
 use super::super::quirks::Quirks;
 use super::super::replay::{Recording, Replay, Replayed};
 use super::super::row::Row;
@@ -99,6 +100,27 @@ impl RouterOs {
             hook();
         }
         result
+    }
+
+    /// Like [`RouterOs::change`], and nothing where the power goes within it: `goes_at` is asked at
+    /// each half.
+    pub(crate) fn change_in_halves<T>(
+        &self,
+        act: impl FnOnce(&mut Store, Context<'_>, &Hosts) -> Result<T, Failure>,
+        mut goes_at: impl FnMut(Half) -> bool,
+    ) -> Result<Option<T>, Failure> {
+        self.change(|store, context, hosts| {
+            let before = store.clone();
+            let value = act(store, context, hosts)?;
+            let left = halves(&before, store).into_iter().find(|(half, _)| goes_at(*half));
+            Ok(match left {
+                None => Some(value),
+                Some((_, left)) => {
+                    *store = left;
+                    None
+                }
+            })
+        })
     }
 
     pub(super) fn context<'a>(&self, quirks: &'a Quirks, now: Duration) -> Context<'a> {

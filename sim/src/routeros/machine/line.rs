@@ -2,6 +2,7 @@
 
 use super::super::eval::{self, Finished};
 use super::super::journal::{Entry, Outcome};
+use super::super::moment::Moment;
 use super::super::parser::{self, Dialect};
 use super::super::quirks::{ExitStatus, Quirks};
 use super::super::syntax::Block;
@@ -16,17 +17,20 @@ impl RouterOs {
     /// Writes down a line that did not run to its end.
     pub(crate) fn note(&self, session: u64, line: &str, outcome: Outcome) {
         let (line, output) = (line.to_owned(), String::new());
-        let entry = Entry { number: 0, session, line, output, error: None, outcome };
+        let moments = Vec::new();
+        let entry = Entry { number: 0, session, line, output, error: None, outcome, moments };
         self.lock().journal.push(entry);
     }
 
-    /// Parses and runs one line; true where the power went meanwhile.
+    /// Parses and runs one line; true where the power went meanwhile: at the moment `cut`, or
+    /// because a fuse burned down.
     pub(crate) async fn run_line(
         &self,
         session: u64,
         user: &str,
         line: &str,
         pace: Pace,
+        cut: Option<Moment>,
     ) -> (ExecResult, bool) {
         let hook = self.lock().hook.clone();
         if let Some(hook) = hook {
@@ -34,8 +38,8 @@ impl RouterOs {
         }
         let quirks = self.quirks();
         let finished = match self.parse(line, &quirks) {
-            Ok(block) => eval::run(self, self.rights(user), pace, &block).await,
-            Err(text) => Finished { out: String::new(), error: Some(text), power_cut: false },
+            Ok(block) => eval::run(self, self.rights(user), (pace, cut), &block).await,
+            Err(text) => Finished { error: Some(text), ..Finished::default() },
         };
         let power_cut = finished.power_cut;
         let outcome = if power_cut { Outcome::PowerCut } else { Outcome::Answered };
@@ -48,6 +52,7 @@ impl RouterOs {
                 output: finished.out,
                 error: finished.error,
                 outcome,
+                moments: finished.moments,
             });
         }
         (result, power_cut)
