@@ -11,8 +11,9 @@
 //!   NotConnected, turn is free          Unanswered; the turn is kept ──▶ settle: re-read ──▶ free
 //! ```
 //!
-//! Where a line holds several jobs, what comes back without their tags decides. Some are missing:
-//! those are Unfinished and keep their turns as above, the others are answered. All are missing:
+//! What comes back without its sentinel is Unfinished, and keeps its turn as above: the box may have
+//! ended the channel and not the line. Where a line holds several jobs and some are missing, those are
+//! Unfinished and the others are answered. All are missing:
 //! most likely the console did not understand the line, and one job is to blame, or the form. Then
 //! each job runs alone. That is its re-read, too: every command looks at the box before it acts and
 //! prints what it finds, so one that had run after all changes nothing and tells its caller so.
@@ -200,7 +201,8 @@ impl Lane {
         for (job, reply) in jobs.into_iter().zip(replies) {
             let address = self.shop.sessions.connect.address().to_owned();
             let result = reply.map_err(|said| Failure::Unfinished { address, said });
-            let keeps_turn = shared && result.is_err();
+            // Without the sentinel nothing says that the line has ended: the channel may have.
+            let keeps_turn = result.is_err();
             self.answer(job, result, keeps_turn);
         }
         Vec::new()

@@ -201,15 +201,19 @@ async fn a_connection_that_ends_after_the_effect_is_unanswered_and_the_lane_is_r
 }
 
 #[actix::test]
-async fn an_answer_without_the_sentinel_is_unfinished_and_frees_the_turn() {
+async fn an_answer_without_the_sentinel_is_unfinished_and_keeps_the_turn_until_a_re_read() {
     tokio::time::pause();
     let subject = up(exact()).await;
     subject.peer.does("RemoveImage", Doing::Garbles);
+    subject.peer.does("Show", Doing::Takes(7));
     let (answer, _) = timed(&subject, change("a"), subject.turn("a")).await;
     let said = "syntax error".to_owned();
     let address = "10.0.0.1:22".to_owned();
     assert_eq!(answer, Err(Failure::Unfinished { address, said }));
-    assert_eq!(subject.turns.count(), 0);
+    pass(6_000).await;
+    assert!(subject.turn("a").is_none(), "it may run still");
+    pass(1_500).await;
+    assert!(subject.turn("a").is_some());
 }
 
 #[actix::test]
