@@ -163,8 +163,8 @@ pub struct Counters {
 pub struct System {
     /// Such as `7.24.4 (stable)`.
     pub version: String,
-    /// Time since it started, in whole seconds.
-    pub uptime: Duration,
+    /// Time since it started, in whole seconds, where that could be read.
+    pub uptime: Option<Duration>,
 }
 
 /// Why a command has no [`Reply`]. The one question that matters to a caller: could it have run,

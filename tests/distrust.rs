@@ -98,7 +98,7 @@ fn ext4() -> Capability {
 
 fn one_box(os: &RouterOs) -> Backends {
     let name = BackendName::parse("main").unwrap();
-    let system = System { version: "7.24.4 (stable)".into(), uptime: Duration::from_secs(1) };
+    let system = System { version: "7.24.4 (stable)".into(), uptime: Some(Duration::from_secs(1)) };
     let link = Link::Up { since: Instant::now(), epoch: 1, system };
     let backend = Backend {
         name: name.clone(),

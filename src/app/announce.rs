@@ -91,7 +91,7 @@ mod test {
     use crate::volume::BackendName;
 
     fn up(epoch: u64) -> Link {
-        let system = System { version: "7.24".into(), uptime: Duration::ZERO };
+        let system = System { version: "7.24".into(), uptime: Some(Duration::ZERO) };
         Link::Up { since: Instant::now(), epoch, system }
     }
     fn down(attempt: bool) -> Link {

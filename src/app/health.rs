@@ -123,7 +123,8 @@ fn shown(link: Option<Link>) -> Value {
         None => Value::Null,
         Some(Link::Up { since, epoch, system }) => json!({
             "state": "up", "seconds": since.elapsed().as_secs(), "epoch": epoch,
-            "routeros": system.version, "box_up_seconds": (system.uptime + since.elapsed()).as_secs(),
+            "routeros": system.version,
+            "box_up_seconds": system.uptime.map(|uptime| (uptime + since.elapsed()).as_secs()),
         }),
         Some(Link::Down { since, next, why }) => json!({
             "state": "down", "seconds": since.elapsed().as_secs(), "why": why,

@@ -40,7 +40,7 @@ pub fn read(output: &ExecOutput, tag: &str) -> Result<Reply, String> {
     if !ended {
         return Err(complaint(output, tag));
     }
-    reply.system = version.map(|version| System { version, uptime: uptime.unwrap_or_default() });
+    reply.system = version.map(|version| System { version, uptime });
     Ok(reply)
 }
 
@@ -178,6 +178,9 @@ fn duration(text: &str) -> Option<Duration> {
             _ => return None,
         }
     }
+    if text.is_empty() {
+        return None;
+    }
     if let [hours, minutes] = clock[..] {
         let rest: u64 = digits.parse().ok()?;
         let clock = hours.checked_mul(3_600)?.checked_add(minutes.checked_mul(60)?)?;
@@ -307,13 +310,22 @@ mod test {
             ("1w2d3h4m5s", Some(788_645)),
             ("5s", Some(5)),
             ("5s.120ms", None),
-            ("", Some(0)),
+            ("", None),
             ("soon", None),
             ("99999999999999999999w", None),
         ];
         for (text, seconds) in table {
             let seconds = seconds.map(Duration::from_secs);
             assert_eq!(duration(text), seconds, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_uptime_that_cannot_be_read_is_not_told_and_is_not_zero() {
+        for (said, seconds) in [("1m2s", Some(62)), ("5s.120ms", None), ("a while", None)] {
+            let reply = read(&output(&format!("t version 7.24\nt uptime {said}\nt end")), "t");
+            let uptime = reply.unwrap().system.unwrap().uptime;
+            assert_eq!(uptime, seconds.map(Duration::from_secs), "{said}");
         }
     }
 

@@ -35,7 +35,7 @@ fn up() -> Link {
     Link::Up {
         since: Instant::now(),
         epoch: 1,
-        system: System { version: "7.21".into(), uptime: Duration::from_secs(9) },
+        system: System { version: "7.21".into(), uptime: Some(Duration::from_secs(9)) },
     }
 }
 

@@ -10,6 +10,8 @@
 //! A half-open connection is thus noticed within 5 + 3 + 3 s, and a single session that has broken,
 //! while the box is there, is replaced and nobody hears of it.
 
+use std::time::Duration;
+
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +51,7 @@ pub async fn open(sessions: &Sessions) -> Result<Proven, String> {
 
 /// Polls until the box is lost, was restarted, or `stop` is cancelled.
 pub async fn watch(mut sessions: Sessions, mut proven: Proven, stop: CancellationToken) -> Ended {
+    let mut uptime = proven.system.uptime;
     loop {
         let closed = proven.session.closed();
         let trouble = match pause(&mut sessions, &closed, &stop).await {
@@ -63,7 +66,6 @@ pub async fn watch(mut sessions: Sessions, mut proven: Proven, stop: Cancellatio
             Some(why) => Err(why),
             None => ask(&sessions, &mut *proven.session).await,
         };
-        let before = proven.system.uptime;
         match answer {
             Ok(system) => proven.system = system,
             Err(why) => match replace(&sessions, proven.session).await {
@@ -71,10 +73,16 @@ pub async fn watch(mut sessions: Sessions, mut proven: Proven, stop: Cancellatio
                 Err(then) => return Ended::Lost(format!("{why}; on a fresh connection: {then}")),
             },
         }
-        if proven.system.uptime < before {
+        if has_restarted(uptime, proven.system.uptime) {
             return Ended::Restarted(proven);
         }
+        uptime = proven.system.uptime.or(uptime);
     }
+}
+
+/// Has the box been restarted between two polls? An uptime that could not be read says nothing.
+fn has_restarted(before: Option<Duration>, now: Option<Duration>) -> bool {
+    matches!((before, now), (Some(before), Some(now)) if now < before)
 }
 
 /// How the time between two polls ends.
@@ -122,4 +130,25 @@ async fn replace(sessions: &Sessions, old: Box<dyn Session>) -> Result<Proven, S
     };
     let late = |_| Err(format!("no answer within {} s", within.as_secs_f32()));
     timeout(within, fresh).await.unwrap_or_else(late)
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn only_two_uptimes_that_were_read_tell_of_a_restart() {
+        let seconds = |n| Some(Duration::from_secs(n));
+        let table = [
+            (seconds(9), seconds(8), true),
+            (seconds(9), seconds(9), false),
+            (seconds(9), seconds(14), false),
+            (seconds(9), None, false),
+            (None, seconds(3), false),
+            (None, None, false),
+        ];
+        for (before, now, restarted) in table {
+            assert_eq!(has_restarted(before, now), restarted, "{before:?} {now:?}");
+        }
+    }
 }

@@ -236,3 +236,16 @@ async fn another_interval_holds_at_once_and_without_settings_the_last_ones_stay(
     assert!((9..=11).contains(&(peer.count("Poll") - polls)));
     assert!(handles.link.borrow().is_up());
 }
+
+#[actix::test]
+async fn an_uptime_that_cannot_be_read_is_no_restart_and_hides_none() {
+    tokio::time::pause();
+    let subject = subject(exact());
+    pass(1_000).await;
+    subject.peer.set(|peer| peer.uptime = u64::MAX);
+    pass(20_000).await;
+    assert_eq!(epoch(&subject), 1);
+    subject.peer.set(|peer| peer.uptime = 12);
+    pass(6_000).await;
+    assert_eq!(epoch(&subject), 2);
+}

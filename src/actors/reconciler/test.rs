@@ -67,7 +67,7 @@ fn up(epoch: u64) -> Link {
     Link::Up {
         since: Instant::now(),
         epoch,
-        system: System { version: "7.21".into(), uptime: Duration::from_secs(9) },
+        system: System { version: "7.21".into(), uptime: Some(Duration::from_secs(9)) },
     }
 }
 

@@ -256,7 +256,8 @@ fn read(output: &ExecOutput, tag: &str) -> Result<Reply, String> {
     };
     let system = System {
         version: "7.21".into(),
-        uptime: Duration::from_secs(uptime.trim().parse().unwrap()),
+        // The largest stands for one that cannot be read.
+        uptime: uptime.trim().parse().ok().filter(|n| *n < u64::MAX).map(Duration::from_secs),
     };
     Ok(Reply { system: Some(system), ..Reply::default() })
 }
