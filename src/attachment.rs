@@ -4,11 +4,13 @@
 //! - [`standing`]: record against copy: current, ahead, or gone back in time.
 //! - [`export`]: how a disk must be exported for a record, and the names of the hosts.
 //! - [`publish`], [`unpublish`]: what an RPC may change.
+//! - [`leftover`]: what an interrupted CreateVolume left behind, and whose that is.
 //! - [`verdict`]: what a pass does with one volume, first match wins.
 //! - [`storm`]: too many nodes at once look like our own blindness.
 
 pub mod export;
 pub mod ledger;
+pub mod leftover;
 pub mod publish;
 pub mod standing;
 pub mod storm;

@@ -62,6 +62,11 @@ pub enum Command {
     },
     /// Makes a disk for an image that is there: what is left after a configuration was lost.
     Rebuild(NewDisk),
+    /// Makes image and disk anew where the disk has this comment and image, and the image is gone:
+    /// what is left after the power went while it was made.
+    Remake(NewDisk),
+    /// An image: is it there, its size, and the disks that refer to it.
+    Image(ImagePath),
 }
 
 /// A disk to be made, not exported.
@@ -114,6 +119,8 @@ pub struct Reply {
     pub disks: Vec<Disk>,
     /// Is the image there? Asked by commands that name an image.
     pub image: Option<bool>,
+    /// The size of the image in bytes, asked by [`Command::Image`].
+    pub image_bytes: Option<u64>,
     /// Version and uptime, asked by [`Command::Poll`] and [`Command::Table`].
     pub system: Option<System>,
 }

@@ -200,6 +200,12 @@ impl Record {
         }
     }
 
+    /// The record of a volume whose image was found half made, until it has its size: it comes
+    /// before [`Record::created`], and nobody has been told of the volume.
+    pub fn begun(cluster: ClusterTag) -> Self {
+        Self { revision: 0, ..Self::created(cluster) }
+    }
+
     /// The record as it stands in the comment.
     pub fn text(&self) -> String {
         let nodes: Vec<String> = self.nodes.iter().map(NodeTag::to_string).collect();

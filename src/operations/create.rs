@@ -1,52 +1,61 @@
 //! CreateVolume: one exec that makes disk and image, or finds what was made before.
 
+mod resume;
+
+use std::sync::Arc;
+
 use super::change::cut_off;
 use super::ground::MADE_BY;
 use super::{CreateVolume, Error, Kind, Operations, VolumeInfo};
 use crate::attachment::ledger::{ClusterTag, Record, State};
-use crate::rds::{Command, Disk, NewDisk, Reply};
+use crate::rds::{Command, Disk, NewDisk, Rds, Reply};
+use crate::volume::turns::Turn;
 use crate::volume::{ImagePath, VolumeId};
+
+/// A volume that is being made.
+struct Making {
+    wanted: CreateVolume,
+    id: VolumeId,
+    image: ImagePath,
+    cluster: ClusterTag,
+    rds: Arc<dyn Rds>,
+    turn: Turn,
+}
 
 impl Operations {
     /// Makes a volume, or finds the one that was made before under the same name.
     pub async fn create(&self, wanted: CreateVolume) -> Result<VolumeInfo, Error> {
         let id = VolumeId { backend: wanted.backend.clone(), slot: wanted.slot.clone() };
-        let turn = self.turn(&id).await?;
-        let rds = self.backend(&id.backend)?.rds.clone();
-        let cluster = ClusterTag::of(&self.known_cluster().await?.cluster_id);
-        let image = wanted.volume_path.image(&wanted.slot);
-        let disk = NewDisk {
-            slot: wanted.slot.clone(),
-            image: image.clone(),
-            bytes: wanted.required,
-            comment: Record::created(cluster).text(),
+        let making = Making {
+            turn: self.turn(&id).await?,
+            rds: self.backend(&id.backend)?.rds.clone(),
+            cluster: ClusterTag::of(&self.known_cluster().await?.cluster_id),
+            image: wanted.volume_path.image(&wanted.slot),
+            id,
+            wanted,
         };
-        let reply = rds.execute(Command::Create(disk), Some(turn.clone())).await?;
-        let found = reply.disks.iter().find(|disk| disk.slot == wanted.slot.as_str());
-        let Some(disk) = found else {
-            return Err(self.not_made(&wanted, &id, &reply).await);
+        let reply = making.run(Command::Create(making.disk(Record::created))).await?;
+        let disk = match (making.row(&reply), reply.image) {
+            (Some(disk), Some(false)) => self.remake(&making, disk).await?,
+            (Some(disk), _) => disk,
+            (None, Some(true)) => self.take_image(&making).await?,
+            (None, _) => return Err(self.not_made(&making, &reply).await),
         };
-        let bytes = same(disk, &wanted, &image, cluster).map_err(|(kind, what)| {
-            Error::new(kind, format!("volume {id} exists already: {what}"))
+        let disk = making.finish(disk).await?;
+        let bytes = making.same(&disk).map_err(|(kind, what)| {
+            Error::new(kind, format!("volume {} exists already: {what}", making.id))
         })?;
-        let mut context = wanted.context;
-        context.insert(MADE_BY.to_owned(), cluster.to_string());
-        Ok(VolumeInfo { id, bytes, context, published: Vec::new() })
+        let Making { id, mut wanted, cluster, .. } = making;
+        wanted.context.insert(MADE_BY.to_owned(), cluster.to_string());
+        Ok(VolumeInfo { id, bytes, context: wanted.context, published: Vec::new() })
     }
 
     /// Why there is no disk although it was asked for. Error texts classify nothing, so the state
-    /// is looked at: is the image in the way, is the pool full?
-    async fn not_made(&self, wanted: &CreateVolume, id: &VolumeId, reply: &Reply) -> Error {
+    /// is looked at: is the pool full?
+    async fn not_made(&self, making: &Making, reply: &Reply) -> Error {
         let said = reply.complaint.as_deref().unwrap_or("it said nothing");
+        let Making { id, wanted, .. } = making;
         let path = &wanted.volume_path;
-        if reply.image == Some(true) {
-            let image = path.image(&wanted.slot);
-            let message = format!(
-                "the image {image} of volume {id} is there already, and no disk refers to it; \
-                 remove it with /file/remove \"{image}\" once you know that nobody needs it"
-            );
-            return Error::new(Kind::Exists, message);
-        }
         match self.capacity(&id.backend, path).await {
             Ok(capacity) if capacity.available < wanted.required => {
                 let free = capacity.available;
@@ -62,36 +71,54 @@ impl Operations {
     }
 }
 
-/// Is the disk what is wanted? Its exact size, or what contradicts the request.
-fn same(
-    disk: &Disk,
-    wanted: &CreateVolume,
-    image: &ImagePath,
-    cluster: ClusterTag,
-) -> Result<u64, (Kind, String)> {
-    if let Some(length) = cut_off(&Record::created(cluster).text(), &disk.comment) {
-        let what = format!("the box cut its record off after {length} bytes; it cannot hold one");
-        return Err((Kind::Refused, what));
+impl Making {
+    async fn run(&self, command: Command) -> Result<Reply, Error> {
+        Ok(self.rds.execute(command, Some(self.turn.clone())).await?)
     }
-    let record = match Record::parse(&disk.comment) {
-        Ok(record) if record.cluster == cluster => record,
-        Ok(_) => return Err((Kind::Exists, "another cluster holds this name".into())),
-        Err(why) => return Err((Kind::Exists, format!("its disk is not ours ({why})"))),
-    };
-    if record.state == State::Deleting {
-        return Err((Kind::Contended, "and is being deleted".into()));
+
+    /// The disk as it is asked for, with its first record.
+    fn disk(&self, record: impl Fn(ClusterTag) -> Record) -> NewDisk {
+        NewDisk {
+            slot: self.id.slot.clone(),
+            image: self.image.clone(),
+            bytes: self.wanted.required,
+            comment: record(self.cluster).text(),
+        }
     }
-    if let Some(other) = disk.image.as_ref().filter(|other| *other != image) {
-        return Err((Kind::Exists, format!("its image is {other}, not {image}")));
+
+    fn row(&self, reply: &Reply) -> Option<Disk> {
+        reply.disks.iter().find(|disk| disk.slot == self.id.slot.as_str()).cloned()
     }
-    let Some(bytes) = disk.bytes else {
-        return Err((Kind::Refused, "the box does not tell its size".into()));
-    };
-    let fits = bytes >= wanted.required && wanted.limit.is_none_or(|limit| bytes <= limit);
-    if !fits {
-        let limit = wanted.limit.map_or("no limit".to_owned(), |limit| format!("limit {limit}"));
-        let what = format!("it has {bytes} bytes, {} are required, {limit}", wanted.required);
-        return Err((Kind::Exists, what));
+
+    /// Is the disk what is wanted? Its exact size, or what contradicts the request.
+    fn same(&self, disk: &Disk) -> Result<u64, (Kind, String)> {
+        if let Some(length) = cut_off(&Record::created(self.cluster).text(), &disk.comment) {
+            let what =
+                format!("the box cut its record off after {length} bytes; it cannot hold one");
+            return Err((Kind::Refused, what));
+        }
+        let record = match Record::parse(&disk.comment) {
+            Ok(record) if record.cluster == self.cluster => record,
+            Ok(_) => return Err((Kind::Exists, "another cluster holds this name".into())),
+            Err(why) => return Err((Kind::Exists, format!("its disk is not ours ({why})"))),
+        };
+        if record.state == State::Deleting {
+            return Err((Kind::Contended, "and is being deleted".into()));
+        }
+        if let Some(other) = disk.image.as_ref().filter(|other| **other != self.image) {
+            return Err((Kind::Exists, format!("its image is {other}, not {}", self.image)));
+        }
+        let wanted = &self.wanted;
+        let Some(bytes) = disk.bytes else {
+            return Err((Kind::Refused, "the box does not tell its size".into()));
+        };
+        let fits = bytes >= wanted.required && wanted.limit.is_none_or(|limit| bytes <= limit);
+        if !fits {
+            let limit =
+                wanted.limit.map_or("no limit".to_owned(), |limit| format!("limit {limit}"));
+            let what = format!("it has {bytes} bytes, {} are required, {limit}", wanted.required);
+            return Err((Kind::Exists, what));
+        }
+        Ok(bytes)
     }
-    Ok(bytes)
 }

@@ -30,6 +30,7 @@ pub fn read(output: &ExecOutput, tag: &str) -> Result<Reply, String> {
         match what {
             "error" => reply.complaint = Some(shorten(value)),
             "disks" => reply.disks = disks(&continued(value, &lines[at + 1..], tag))?,
+            "image-bytes" => reply.image_bytes = digits(value),
             "images" => reply.image = value.trim().parse().ok().map(|count: u64| count > 0),
             "version" => version = Some(value.trim().to_owned()),
             "uptime" => uptime = duration(value.trim()),
@@ -149,12 +150,15 @@ fn integer(row: &Map<String, Value>, key: &str) -> Option<u64> {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
             exact.then_some(float as u64)
         }),
-        Value::String(text) => {
-            let digits: String = text.chars().filter(|c| *c != ' ').collect();
-            digits.parse().ok()
-        }
+        Value::String(text) => digits(text),
         _ => None,
     }
+}
+
+/// An integer, with or without blanks between groups of digits.
+fn digits(text: &str) -> Option<u64> {
+    let digits: String = text.chars().filter(|c| *c != ' ').collect();
+    digits.parse().ok()
 }
 
 /// A RouterOS time: `1w2d3h4m5s`, `3d04:05:06` or `00:01:02`, in whole seconds.
@@ -329,6 +333,16 @@ mod test {
         }
     }
 
+    #[test]
+    fn the_size_of_an_image_is_an_exact_integer_or_not_told() {
+        for (said, bytes) in
+            [("1073741824", Some(1 << 30)), ("1 024", Some(1024)), ("1.0GiB", None)]
+        {
+            let reply = read(&output(&format!("t image-bytes {said}\r\nt end\r\n")), "t").unwrap();
+            assert_eq!(reply.image_bytes, bytes, "{said}");
+        }
+    }
+
     proptest! {
         #[test]
         fn nothing_that_a_box_prints_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
@@ -336,7 +350,7 @@ mod test {
         }
 
         #[test]
-        fn nothing_marked_as_ours_does_either(rest in "(error|disks|images|version|uptime) .{0,200}") {
+        fn nothing_marked_as_ours_does_either(rest in "(error|disks|images|image-bytes|version|uptime) .{0,200}") {
             let _ = read(&output(&format!("t {rest}\nt end")), "t");
         }
     }

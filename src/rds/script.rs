@@ -17,7 +17,7 @@ pub mod batch;
 
 use self::action::{Action, Field};
 use super::Command;
-use crate::volume::VolumePath;
+use crate::volume::{ImagePath, VolumePath};
 
 /// What the table needs; `detail` with every property would be about a KiB a row.
 const TABLE_PROPERTIES: &str = ".id,slot,type,file-path,file-size,size,comment,disabled,\
@@ -63,6 +63,7 @@ fn whole(command: &Command, tag: Tag<'_>) -> Vec<String> {
             shown
         }
         Command::Pool(path) => vec![disks(tag, &pool(path))],
+        Command::Image(image) => whole_image(image, tag),
         _ => Vec::new(),
     }
 }
@@ -79,6 +80,17 @@ fn guarded(tag: Tag<'_>, act: &str) -> Vec<String> {
 fn pool(path: &VolumePath) -> String {
     let pool = quote(path.pool());
     format!("/disk/print detail as-value where mount-point={pool} or slot={pool}")
+}
+
+fn whole_image(image: &ImagePath, tag: Tag<'_>) -> Vec<String> {
+    let (name, rooted) = (quote(image.as_str()), quote(&format!("/{image}")));
+    let query = format!("/disk/print detail as-value where file-path={name} or file-path={rooted}");
+    let size = say(tag, "image-bytes", "[/file/get $csiItem size]");
+    vec![
+        disks(tag, &query),
+        images(tag, &name),
+        format!(":foreach csiItem in=[/file/find where name={name}] do={{ {size} }}"),
+    ]
 }
 
 fn system(tag: Tag<'_>) -> Vec<String> {

@@ -76,7 +76,7 @@ impl ConnectionSettings {
 
     fn more_time(&self, command: &Command) -> Duration {
         let bytes = match command {
-            Command::Create(disk) => disk.bytes,
+            Command::Create(disk) | Command::Remake(disk) => disk.bytes,
             Command::Change(change) => change.grow_to.unwrap_or(0),
             _ => 0,
         };

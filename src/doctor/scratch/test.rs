@@ -23,7 +23,7 @@ fn disk(comment: &str) -> Disk {
 
 fn reply(disks: Vec<Disk>, image: bool, complaint: Option<&str>) -> Reply {
     let complaint = complaint.map(str::to_owned);
-    Reply { complaint, disks, image: Some(image), system: None }
+    Reply { complaint, disks, image: Some(image), ..Reply::default() }
 }
 
 fn expect(row: &Row, state: State, found: &str, repair: &str) {

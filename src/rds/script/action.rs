@@ -15,6 +15,8 @@ pub enum Action {
     Create,
     /// [`Command::Rebuild`].
     Rebuild,
+    /// [`Command::Remake`].
+    Remake,
     /// [`Command::Change`].
     Change {
         /// Says how the disk is exported.
@@ -62,10 +64,11 @@ impl Action {
     /// The kind of `command`; none for one that asks about the box as a whole.
     pub fn of(command: &Command) -> Option<Self> {
         Some(match command {
-            Command::Poll | Command::Table | Command::Pool(_) => return None,
+            Command::Poll | Command::Table | Command::Pool(_) | Command::Image(_) => return None,
             Command::Show(_) => Self::Show,
             Command::Create(_) => Self::Create,
             Command::Rebuild(_) => Self::Rebuild,
+            Command::Remake(_) => Self::Remake,
             Command::Change(change) => {
                 Self::Change { export: change.export.is_some(), grow: change.grow_to.is_some() }
             }
@@ -78,7 +81,7 @@ impl Action {
     /// Is it about an image, too?
     pub fn names_image(self) -> bool {
         match self {
-            Self::Create | Self::Rebuild | Self::Delete | Self::RemoveImage => true,
+            Self::Create | Self::Rebuild | Self::Remake | Self::Delete | Self::RemoveImage => true,
             Self::Show | Self::Change { .. } | Self::Unexport => false,
         }
     }
@@ -89,6 +92,7 @@ impl Action {
             Self::Show => String::new(),
             Self::Create => create(say),
             Self::Rebuild => rebuild(say),
+            Self::Remake => remake(say),
             Self::Change { export, grow } => change(say, export, grow),
             Self::Unexport => if_judged(say, "/disk/set $csiItem nvme-tcp-export=no"),
             Self::Delete => {
@@ -105,12 +109,13 @@ impl Action {
 /// The disk that `command` is about.
 pub fn slot(command: &Command) -> Option<&Slot> {
     match command {
-        Command::Poll | Command::Table | Command::Pool(_) => None,
+        Command::Poll | Command::Table | Command::Pool(_) | Command::Image(_) => None,
         Command::Show(slot)
         | Command::Change(Change { slot, .. })
         | Command::Unexport { slot, .. }
         | Command::Create(NewDisk { slot, .. })
         | Command::Rebuild(NewDisk { slot, .. })
+        | Command::Remake(NewDisk { slot, .. })
         | Command::Delete { slot, .. }
         | Command::RemoveImage { slot, .. } => Some(slot),
     }
@@ -121,6 +126,7 @@ pub fn image(command: &Command) -> Option<&ImagePath> {
     match command {
         Command::Create(NewDisk { image, .. })
         | Command::Rebuild(NewDisk { image, .. })
+        | Command::Remake(NewDisk { image, .. })
         | Command::Delete { image, .. }
         | Command::RemoveImage { image, .. } => Some(image),
         _ => None,
@@ -153,7 +159,7 @@ pub fn literal(command: &Command, field: Field) -> Option<String> {
 /// The size that `command` gives.
 pub fn bytes(command: &Command) -> Option<u64> {
     match command {
-        Command::Create(disk) => Some(disk.bytes),
+        Command::Create(disk) | Command::Remake(disk) => Some(disk.bytes),
         Command::Change(change) => change.grow_to,
         _ => None,
     }
@@ -161,7 +167,9 @@ pub fn bytes(command: &Command) -> Option<u64> {
 
 fn comment(command: &Command) -> Option<&str> {
     match command {
-        Command::Create(disk) | Command::Rebuild(disk) => Some(&disk.comment),
+        Command::Create(disk) | Command::Rebuild(disk) | Command::Remake(disk) => {
+            Some(&disk.comment)
+        }
         Command::Change(change) => Some(&change.comment),
         Command::Delete { deleting, .. } => Some(deleting),
         _ => None,
@@ -202,6 +210,19 @@ fn rebuild(say: Say<'_>) -> String {
         image = say(Field::Image),
         refers = refers(say),
         comment = say(Field::Comment),
+    )
+}
+
+/// What has no image has no data. Cut off in between, it is what a create begins with.
+fn remake(say: Say<'_>) -> String {
+    format!(
+        ":if ([:len [/file/find where name={image}]]=0) do={{ \
+         /disk/remove [/disk/find where slot={slot} and comment={comment} and ({refers})] }}; {create}",
+        image = say(Field::Image),
+        slot = say(Field::Slot),
+        comment = say(Field::Comment),
+        refers = refers(say),
+        create = create(say),
     )
 }
 
