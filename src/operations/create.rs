@@ -36,7 +36,7 @@ impl Operations {
         };
         let reply = making.run(Command::Create(making.disk(Record::created))).await?;
         let disk = match (making.row(&reply), reply.image) {
-            (Some(disk), Some(false)) => self.remake(&making, disk).await?,
+            (Some(disk), Some(false)) if making.is_own(&disk) => self.remake(&making, disk).await?,
             (Some(disk), _) => disk,
             (None, Some(true)) => self.take_image(&making).await?,
             (None, _) => return Err(self.not_made(&making, &reply).await),
@@ -88,6 +88,14 @@ impl Making {
 
     fn row(&self, reply: &Reply) -> Option<Disk> {
         reply.disks.iter().find(|disk| disk.slot == self.id.slot.as_str()).cloned()
+    }
+
+    /// Is it this cluster's disk for the image that is asked for, and not on its way out?
+    fn is_own(&self, disk: &Disk) -> bool {
+        let record = Record::parse(&disk.comment);
+        let lives =
+            record.is_ok_and(|it| it.cluster == self.cluster && it.state != State::Deleting);
+        lives && disk.image.as_ref() == Some(&self.image)
     }
 
     /// Is the disk what is wanted? Its exact size, or what contradicts the request.

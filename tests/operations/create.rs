@@ -1,10 +1,13 @@
 //! CreateVolume.
 
 use rds_csi::attachment::ledger::{ClusterTag, Record, State};
+use rds_csi::cluster::{Cluster as _, Deleting};
 use rds_csi::operations::{CreateVolume, Kind};
+use rds_csi::volume::{BackendName, Slot, VolumePath};
+use rds_sim::apiserver::world as objects;
 use rds_sim::routeros::{ErrorTexts, Fault, Quirks, Version};
 
-use crate::in_memory::{FOLDER, GIB, World};
+use crate::in_memory::{DRIVER, FOLDER, GIB, World};
 
 const TIB_AND_A_HALF: u64 = 1500 * GIB;
 
@@ -130,4 +133,117 @@ async fn a_volume_that_is_being_deleted_is_not_found_as_made() {
     world.os.exec(&format!("/disk/set data comment=\"{deleting}\""));
     let refused = world.operations.create(world.wanted("data")).await.unwrap_err();
     assert_eq!(refused.kind, Kind::Contended, "{refused}");
+}
+
+const OF_A_CLAIM: &str = "pvc-6b1f0f5e-77a2-4c11-9d0e-3a52c9e1b704";
+
+/// An image of that slot, without its disk.
+fn left_image(world: &World, size: &str) -> Option<u64> {
+    let path = format!("{FOLDER}/{OF_A_CLAIM}.img");
+    world.os.exec(&format!("/disk/add type=file slot=x file-path={path} file-size={size}"));
+    world.os.exec("/disk/remove x");
+    world.os.content_of(&path)
+}
+
+fn of_a_claim(world: &World) -> CreateVolume {
+    world.wanted(OF_A_CLAIM)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_only_an_interrupted_create_can_have_left_is_taken_up_again() {
+    for size in ["1G", "700M"] {
+        let world = World::new().await;
+        let content = left_image(&world, size);
+        let made = world.operations.create(of_a_claim(&world)).await.unwrap();
+        assert_eq!(made.bytes, GIB, "{size}");
+        assert_eq!(world.record(OF_A_CLAIM).revision, 1, "{size}");
+        assert!(!world.is_exported(OF_A_CLAIM));
+        let path = format!("{FOLDER}/{OF_A_CLAIM}.img");
+        assert_eq!(world.os.content_of(&path), content, "{size}: not the same image");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_may_hold_data_of_a_volume_is_never_taken() {
+    type Before = fn(&World);
+    let table: [(&str, Before, Kind); 4] = [
+        ("a PV", |world| drop(world.api.create(claimed())), Kind::Unavailable),
+        (
+            "a VolumeAttachment",
+            |world| {
+                let attached = objects::attached("va", DRIVER, "node-a", OF_A_CLAIM, &[]);
+                world.api.create(attached).unwrap();
+            },
+            Kind::Unavailable,
+        ),
+        (
+            "another disk",
+            |world| {
+                let path = format!("{FOLDER}/{OF_A_CLAIM}.img");
+                world.os.exec(&format!("/disk/add type=file slot=other file-path={path}"));
+            },
+            Kind::Exists,
+        ),
+        (
+            "another size",
+            |world| {
+                let path = format!("{FOLDER}/{OF_A_CLAIM}.img");
+                world.os.exec(&format!("/file/remove {path}"));
+                left_image(world, "2G");
+            },
+            Kind::Exists,
+        ),
+    ];
+    for (what, before, kind) in table {
+        let world = World::new().await;
+        left_image(&world, "1G");
+        before(&world);
+        world.settle().await;
+        let refused = world.operations.create(of_a_claim(&world)).await.unwrap_err();
+        assert_eq!(refused.kind, kind, "{what}: {refused}");
+        assert!(!world.has_disk(OF_A_CLAIM) && world.has_image(OF_A_CLAIM), "{what}");
+    }
+}
+
+fn claimed() -> serde_json::Value {
+    objects::volume(OF_A_CLAIM, DRIVER).attribute("volumePath", FOLDER).build()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_being_deleted_is_not_taken() {
+    let world = World::new().await;
+    left_image(&world, "1G");
+    let slot = Slot::parse(OF_A_CLAIM).unwrap();
+    let image = VolumePath::parse(FOLDER).unwrap().image(&slot);
+    let entry = Deleting { backend: BackendName::parse("main").unwrap(), slot, image };
+    world.cluster.begin_deleting(&entry).await.unwrap();
+    let refused = world.operations.create(of_a_claim(&world)).await.unwrap_err();
+    assert_eq!(refused.kind, Kind::Contended, "{refused}");
+    assert!(!world.has_disk(OF_A_CLAIM) && world.has_image(OF_A_CLAIM));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_whose_image_is_gone_is_made_anew_only_if_nobody_was_told_of_it() {
+    for (told, used) in [(false, false), (true, false), (true, true)] {
+        let world = World::new().await;
+        world.operations.create(world.wanted("data")).await.unwrap();
+        if told {
+            world.provision("data").await;
+        }
+        if used {
+            world.attach("data", "node-a").await;
+            world.detach("data", "node-a").await;
+        }
+        world.os.exec(&format!("/file/remove {FOLDER}/data.img"));
+        assert!(!world.has_image("data"));
+        let answer = world.operations.create(world.wanted("data")).await;
+        match answer {
+            Ok(made) => assert_eq!((told, made.bytes), (false, GIB)),
+            Err(refused) => {
+                assert_eq!((told, refused.kind), (true, Kind::Exists), "{refused}");
+                assert!(refused.message.contains("is gone"), "{refused}");
+            }
+        }
+        assert_eq!(world.has_image("data"), !told);
+    }
 }

@@ -38,9 +38,8 @@ impl Operations {
         let is_claimed = self.is_claimed(making).await?;
         let record = Record::parse(&disk.comment);
         let may = record.as_ref().is_ok_and(|it| make_anew(it, making.cluster, is_claimed));
-        let is_own = disk.image.as_ref() == Some(&making.image);
-        if !may || !is_own {
-            let (id, image) = (&making.id, disk.image.as_ref().unwrap_or(&making.image));
+        if !may {
+            let Making { id, image, .. } = making;
             let message =
                 format!("the disk of volume {id} is there, and its image {image} is gone");
             return Err(Error::new(Kind::Exists, message));
