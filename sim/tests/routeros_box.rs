@@ -369,3 +369,70 @@ fn the_readme_lists_every_switch() {
     let rows = readme.lines().filter(|line| line.starts_with("| `")).count();
     assert_eq!(rows, Quirks::all_switches().len(), "README.md has rows of switches that are gone");
 }
+
+const ADD: &str = "/disk/add type=file slot=b file-path=storage-pool/b.img file-size=1G";
+
+/// What a line comes to, by name, and what is left of it after each: size of the image, slot.
+#[tokio::test(start_paused = true)]
+async fn every_moment_of_a_line_has_a_name_and_the_power_can_go_then() {
+    let line =
+        format!(":if ([:len [/disk/find slot=b]]=0) do={{ {ADD} }}; /file/remove storage-pool/c");
+    let before = || {
+        let os = fresh(Quirks::default());
+        os.exec(CREATE);
+        os.exec("/file/add name=storage-pool/c contents=text");
+        os
+    };
+    let os = before();
+    assert!(login(&os).await.exec(&line).await.is_ok());
+    let moments = os.journal().pop().map(|entry| entry.moments).unwrap_or_default();
+    let table = [
+        ("cut-before-1:disk-find", "", "0", "4"),
+        ("cut-before-2:disk-add", "", "0", "4"),
+        ("inside-2:disk-add:image-part", "536870912", "0", "4"),
+        ("inside-2:disk-add:image-made", "1073741824", "0", "4"),
+        ("inside-2:disk-add:items-only", "", "1", "4"),
+        ("cut-before-3:file-remove", "1073741824", "1", "4"),
+        ("inside-3:file-remove:image-emptied", "1073741824", "1", "0"),
+        ("cut-at-end", "1073741824", "1", ""),
+    ];
+    let names: Vec<String> = moments.iter().map(ToString::to_string).collect();
+    assert_eq!(names, table.map(|(name, ..)| name));
+    let size = |os: &RouterOs, file: &str| {
+        let each = format!("[/file/find name=\"storage-pool/{file}\"]");
+        let said = os.exec(&format!(":foreach f in={each} do={{ :put [/file/get $f size] }}"));
+        said.text().trim_end().to_owned()
+    };
+    for (moment, (name, image, items, other)) in moments.into_iter().zip(table) {
+        for what in [Reboot::KeepEverything, Reboot::LoseUnsaved] {
+            let os = before();
+            os.mark_saved();
+            let downtime = Duration::from_secs(60);
+            os.arm(Fault::CutAt { moment, what, downtime });
+            assert_eq!(login(&os).await.exec(&line).await, Err(ExecError::Dropped), "{name}");
+            assert_eq!(os.open_session().await.err(), Some(OpenError::Refused), "{name}");
+            tokio::time::sleep(downtime).await;
+            let lost = what == Reboot::LoseUnsaved;
+            let items = if lost { "0" } else { items };
+            assert_eq!(put(&os, "[:len [/disk/find slot=b]]"), items, "{name} {what:?}");
+            assert_eq!(
+                (size(&os, "b.img").as_str(), size(&os, "c").as_str()),
+                (image, other),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_moment_that_a_line_does_not_come_to_is_none() {
+    let os = fresh(Quirks::default());
+    let session = login(&os).await;
+    assert!(session.exec(ADD).await.is_ok());
+    let inside =
+        |entry: rds_sim::routeros::Entry| entry.moments.into_iter().find(|m| m.is_inside());
+    let moment = os.journal().pop().and_then(inside).expect("it made an image");
+    os.arm(Fault::CutAt { moment, what: Reboot::KeepEverything, downtime: Duration::ZERO });
+    assert!(session.exec(":put hello").await.is_ok());
+    assert_eq!(os.armed(), 0);
+}
