@@ -132,7 +132,7 @@ async fn live_on(stage: &Stage, slot: &str, context: &str) {
     let next = if stage.act == Act::Leave { "node-c" } else { next };
     let attached = stage.attach(slot, next).await;
     attached.unwrap_or_else(|error| panic!("{context}: {next} is not let in: {error}"));
-    stage.hosts.wake_all().await;
+    stage.hosts.wake_all(&world.os);
     assert!(stage.hosts.is_connected(slot, next), "{context}: {next} cannot connect");
     one_after_the_other(stage, slot, context);
     let again = world.operations.delete(id(slot)).await.unwrap_err();

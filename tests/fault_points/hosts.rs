@@ -78,9 +78,12 @@ impl Hosts {
     }
 
     /// All nodes write again; what they have been holding back goes out at once.
-    pub async fn wake_all(&self) {
-        self.state().silent.clear();
-        sleep(IDLE * 2).await;
+    pub fn wake_all(&self, os: &RouterOs) {
+        let mut state = self.state();
+        state.silent.clear();
+        for _ in 0..2 {
+            state.round(os);
+        }
     }
 
     pub fn is_connected(&self, slot: &str, node: &'static str) -> bool {

@@ -53,8 +53,12 @@ impl Rds for Wire {
             tokio::spawn(async move {
                 // Whatever is asked for without waiting in between goes together.
                 sleep(Duration::from_millis(1)).await;
-                let jobs = std::mem::take(&mut *waiting.lock().unwrap());
-                send(&os, &watch, jobs).await;
+                let mut jobs = std::mem::take(&mut *waiting.lock().unwrap());
+                while !jobs.is_empty() {
+                    let rest = jobs.split_off(sharing(&jobs));
+                    send(&os, &watch, jobs).await;
+                    jobs = rest;
+                }
             });
         }
         match reply.await {
@@ -154,6 +158,12 @@ fn tell(jobs: Vec<Job>, say: impl Fn(usize) -> Result<Reply, Failure>) {
         // The caller may have gone.
         let _ = job.answer.send(say(number));
     }
+}
+
+/// How many of them, from the first on, go in one line.
+fn sharing(jobs: &[Job]) -> usize {
+    let commands: Vec<&Command> = jobs.iter().map(|job| &job.command).collect();
+    script::batch::batch(&commands, "t", LINE_BYTES_MAX).map_or(1, |batch| batch.tags.len())
 }
 
 /// One line for all, and the tag of each.
