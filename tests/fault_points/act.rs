@@ -7,12 +7,11 @@ use futures::future::join_all;
 use rds_csi::attachment::ledger::State;
 use rds_csi::operations::{CreateVolume, Error, Expand, Kind};
 use rds_csi::volume::capability::Capability;
-use rds_sim::apiserver::world as objects;
 use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::hosts::{Hosts, Target};
-use crate::in_memory::{DRIVER, FOLDER, GIB, LIMITS, World, ext4, id, shared_block};
+use crate::in_memory::{FOLDER, GIB, LIMITS, World, ext4, id, shared_block};
 
 /// One operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,13 +154,7 @@ impl Stage {
         if self.world.api.get("persistentvolumes", slot).is_some() {
             return;
         }
-        let volume = objects::volume(slot, DRIVER)
-            .size(&GIB.to_string())
-            .attribute("backend", "main")
-            .attribute("volumePath", FOLDER)
-            .bound_to("default", slot, None);
-        self.world.api.create(volume.build()).unwrap();
-        self.world.settle().await;
+        self.world.provision(slot).await;
     }
 
     /// What the external-provisioner does once a volume is deleted.
