@@ -64,7 +64,7 @@ impl Rds for Line {
 
     fn link(&self) -> Link {
         let version = format!("{} (stable)", self.os.version());
-        let system = System { version, uptime: Duration::from_secs(60) };
+        let system = System { version, uptime: Some(Duration::from_secs(60)) };
         Link::Up { since: Instant::now(), epoch: 1, system }
     }
 }
