@@ -16,6 +16,9 @@ pub enum Bug {
     DeleteLeavesImage,
     /// The record is written and its copy is not, while the driver believes it was.
     CopyNotWritten,
+    /// The next generation is counted from what the box says, and the copy is not asked: after the
+    /// box went back in time every copy says what the box says.
+    GenerationFromTheBoxAlone,
 }
 
 impl Bug {
@@ -25,9 +28,19 @@ impl Bug {
             Self::RepairTakesNewNqn => repair_with_new_nqn(line).unwrap_or_else(|| line.into()),
             Self::CompareRemoved => without_compare(line),
             Self::DeleteLeavesImage => without_image_removal(line).unwrap_or_else(|| line.into()),
-            Self::UnpublishAnswersEarly | Self::CopyNotWritten => line.to_owned(),
+            Self::UnpublishAnswersEarly
+            | Self::CopyNotWritten
+            | Self::GenerationFromTheBoxAlone => line.to_owned(),
         }
     }
+}
+
+/// The copy as it were if the box were always right; none where one of both is unreadable.
+pub fn copy_after_the_box(copy: &str, comment: &str) -> Option<String> {
+    let mut copy: serde_json::Value = serde_json::from_str(copy).ok()?;
+    Record::parse(comment).ok()?;
+    copy["record"] = comment.into();
+    Some(copy.to_string())
 }
 
 /// The text between `before` and the next quote behind it.

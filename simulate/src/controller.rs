@@ -17,6 +17,7 @@ use rds_csi::cluster::api::{KubeCluster, Settings};
 use rds_csi::grpc::runs::Runs;
 use rds_csi::operations::reconcile::{PassReport, Reconciler};
 use rds_csi::operations::{Backend, Backends, Happened, Limits, Observer, Operations};
+use rds_csi::rds::Link;
 use rds_csi::volume::turns::Turns;
 use rds_csi::volume::{BackendName, Refused, VolumePath};
 use slog::{Logger, o};
@@ -89,14 +90,7 @@ impl Controller {
             metrics: Arc::new(NoMetrics),
             faults: Faults::default(),
         };
-        let (settings, settings_rx) = watch::channel(ConnectionSettings::default());
-        let connection = rds_connection::start(rds_connection::Parts {
-            supervision: supervision.clone(),
-            connect: Arc::new(Wires(line)),
-            language: rds_connection::sessions::Language::default(),
-            settings: settings_rx,
-            metrics: Arc::new(NoMetrics),
-        });
+        let (connection, settings) = connection(line, &supervision);
         let trigger = TriggerHandle::new();
         let (limits, limits_rx) = watch::channel(limits());
         let name = BackendName::parse("main")?;
@@ -112,18 +106,7 @@ impl Controller {
             },
             log: log.new(o!("component" => "operations")),
         };
-        let fallback = connection.link.clone();
-        let probe = probe::start(probe::Parts {
-            supervision: supervision.clone(),
-            links: vec![LinkSource {
-                backend: name.clone(),
-                address: ADDRESS.into(),
-                supervisor: Some(connection.link.clone()),
-                fallback: Arc::new(move || fallback.borrow().is_up()),
-            }],
-            conditions: Vec::new(),
-            metrics: Arc::new(NoMetrics),
-        });
+        let probe = probe(&name, &connection.link, &supervision);
         let passed = Arc::new(Mutex::new(None));
         let (interval, interval_rx) = watch::channel(ReconcileSettings::default());
         let reconciler = reconciler::start(reconciler::Parts {
@@ -187,6 +170,40 @@ impl Controller {
             drop(keep);
         });
     }
+}
+
+fn connection(
+    line: Arc<Line>,
+    supervision: &Supervision,
+) -> (rds_connection::Handles, watch::Sender<ConnectionSettings>) {
+    let (settings, settings_rx) = watch::channel(ConnectionSettings::default());
+    let connection = rds_connection::start(rds_connection::Parts {
+        supervision: supervision.clone(),
+        connect: Arc::new(Wires(line)),
+        language: rds_connection::sessions::Language::default(),
+        settings: settings_rx,
+        metrics: Arc::new(NoMetrics),
+    });
+    (connection, settings)
+}
+
+fn probe(
+    name: &BackendName,
+    link: &watch::Receiver<Link>,
+    supervision: &Supervision,
+) -> probe::Handles {
+    let fallback = link.clone();
+    probe::start(probe::Parts {
+        supervision: supervision.clone(),
+        links: vec![LinkSource {
+            backend: name.clone(),
+            address: ADDRESS.into(),
+            supervisor: Some(link.clone()),
+            fallback: Arc::new(move || fallback.borrow().is_up()),
+        }],
+        conditions: Vec::new(),
+        metrics: Arc::new(NoMetrics),
+    })
 }
 
 /// The defaults of the configuration.

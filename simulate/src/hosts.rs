@@ -11,8 +11,8 @@ use crate::controller::{IMAGES, PORT};
 use crate::ledger::{Given, Known, Ledger, Stage};
 use crate::trace::Trace;
 
-/// Volume, node and NQN of a connection.
-type Key = (String, String, String);
+/// Node and NQN of a connection. The NQN names the volume.
+type Key = (String, String);
 
 /// All hosts.
 pub struct Hosts {
@@ -62,7 +62,7 @@ impl Hosts {
     pub fn power_off(&self, node: &str) {
         self.off().insert(node.to_owned());
         let mut live = self.live();
-        let theirs: Vec<Key> = live.keys().filter(|key| key.1 == node).cloned().collect();
+        let theirs: Vec<Key> = live.keys().filter(|key| key.0 == node).cloned().collect();
         for connection in theirs.iter().filter_map(|key| live.remove(key)) {
             connection.disconnect();
         }
@@ -91,38 +91,37 @@ impl Hosts {
             return;
         }
         let off = self.off().clone();
+        let exported = self.rds.exported(PORT);
+        let mut live = self.live();
+        live.retain(|_, connection| connection.is_live());
         for (name, known) in self.ledger.all().iter_mut() {
-            let given = known.given.clone();
+            let Known { given, written, .. } = known;
             for given in given.iter().filter(|given| !off.contains(&given.node)) {
-                self.use_it(name, known, given);
+                let key = (given.node.clone(), given.nqn.clone());
+                // What is exported nowhere lets nobody in; that is not tried again and again.
+                if !live.contains_key(&key) && exported.contains(&given.nqn) {
+                    let made = self.rds.connect_host(&given.host, &given.nqn, PORT);
+                    live.extend(made.ok().map(|connection| (key.clone(), connection)));
+                }
+                if live.get(&key).is_some_and(|connection| connection.write(4096).is_ok()) {
+                    self.check_write(name, written, given);
+                }
             }
         }
     }
 
-    fn use_it(&self, name: &str, known: &mut Known, given: &Given) {
-        let key = (name.to_owned(), given.node.clone(), given.nqn.clone());
-        let mut live = self.live();
-        if live.get(&key).is_none_or(|connection| !connection.is_live()) {
-            live.remove(&key);
-            if let Ok(connection) = self.rds.connect_host(&given.host, &given.nqn, PORT) {
-                live.insert(key.clone(), connection);
-            }
-        }
-        let Some(connection) = live.get(&key) else { return };
-        if connection.write(4096).is_err() {
-            return;
-        }
+    fn check_write(&self, name: &str, written: &mut u64, given: &Given) {
         if given.dead {
             self.trace
                 .violated(format!("{} wrote to {name} with the dead {}", given.node, given.nqn));
         }
-        if given.generation < known.written {
+        if given.generation < *written {
             self.trace.violated(format!(
-                "a write of {} to {name} under generation {} follows one under {}",
-                given.node, given.generation, known.written
+                "a write of {} to {name} under generation {} follows one under {written}",
+                given.node, given.generation
             ));
         }
-        known.written = known.written.max(given.generation);
+        *written = given.generation.max(*written);
     }
 
     /// The invariants that must hold at every moment.
@@ -130,21 +129,29 @@ impl Hosts {
         if !self.port_is_up() {
             return;
         }
+        let exported = self.rds.exported(PORT);
         for (name, known) in self.ledger.all().iter().filter(|(_, k)| k.stage != Stage::Gone) {
-            self.look_at(name, known);
+            self.look_at(name, known, &exported);
         }
     }
 
-    fn look_at(&self, name: &str, known: &Known) {
+    fn is_connected(&self, given: &Given) -> bool {
+        let live = self.live();
+        let of_it = |((node, nqn), _): &(&Key, &Connection)| {
+            *node == given.node && *nqn == given.nqn
+        };
+        live.iter().find(of_it).is_some_and(|(_, connection)| connection.is_live())
+    }
+
+    fn look_at(&self, name: &str, known: &Known, exported: &BTreeSet<String>) {
         let mut may_write: BTreeSet<String> = self.rds.connected_hosts(name).into_iter().collect();
         let mut tried = BTreeSet::new();
         for given in &known.given {
-            let key = (name.to_owned(), given.node.clone(), given.nqn.clone());
-            if given.dead && self.live().get(&key).is_some_and(Connection::is_live) {
+            if given.dead && self.is_connected(given) {
                 let (node, nqn) = (&given.node, &given.nqn);
                 self.trace.violated(format!("{node} is connected to {name} with the dead {nqn}"));
             }
-            if !tried.insert(&given.nqn) {
+            if !exported.contains(&given.nqn) || !tried.insert(&given.nqn) {
                 continue;
             }
             for (node, host) in &self.names {

@@ -13,8 +13,8 @@ use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::bug::Bug;
-use crate::dice::Dice;
 use crate::gate::Gate;
+use crate::network::Network;
 use crate::trace::Trace;
 
 /// What the box is called.
@@ -29,7 +29,7 @@ pub struct Line {
     /// Of the controller whose line it is.
     pub gate: Arc<Gate>,
     /// How long lines are on their way.
-    pub dice: Dice,
+    pub network: Arc<Network>,
     /// Sent instead of what the driver says.
     pub bug: Option<Bug>,
     /// Notes what goes over it.
@@ -85,15 +85,12 @@ impl Session for Wire {
         if !is_look {
             line.trace.note(format_args!("exec {}", shortened(&text)));
         }
-        let on_its_way = match is_look {
-            true => Duration::ZERO,
-            false if line.dice.percent(4) => line.dice.millis(500, 40_000),
-            false => line.dice.millis(0, 5),
-        };
         let (session, gone) = (Arc::clone(&self.session), self.gone.clone());
         let carried = tokio::spawn(async move {
             let carry = async {
-                sleep(on_its_way).await;
+                if !is_look {
+                    line.network.carry(&text).await;
+                }
                 let answer = session.exec(&text).await;
                 if !is_look {
                     (line.changed)();

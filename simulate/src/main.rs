@@ -4,13 +4,16 @@
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum as _};
 use rds_csi_simulate::bug::Bug;
 use rds_csi_simulate::run::{Ended, run};
 use rds_csi_simulate::world::Plan;
+use tokio::time::Instant;
 
 /// Runs the whole controller against a simulated box and cluster, from seeds.
 #[derive(Debug, Parser)]
@@ -44,38 +47,51 @@ struct Options {
     brief: bool,
 }
 
+/// Progress is told so often.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// Real time that one seed may take. Time in it may stand still for ever.
+const AT_MOST: Duration = Duration::from_secs(300);
+
 #[derive(Default)]
 struct Sum {
     seeds: u64,
     steps: usize,
     simulated: Duration,
-    failed: Vec<Ended>,
+    failed: u64,
+    told: Duration,
+}
+
+impl Sum {
+    fn sentence(&self, took: Duration) -> String {
+        format!(
+            "{} seeds, {} steps, {:.1} simulated hours in {:.1} s ({:.1} seeds a second), {} violations",
+            self.seeds,
+            self.steps,
+            self.simulated.as_secs_f64() / 3600.0,
+            took.as_secs_f64(),
+            self.seeds as f64 / took.as_secs_f64().max(0.001),
+            self.failed,
+        )
+    }
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     let next = AtomicU64::new(options.seed);
-    let sum = std::sync::Mutex::new(Sum::default());
+    let sum = Mutex::new(Sum::default());
     thread::scope(|scope| {
         for _ in 0..options.jobs.max(1) {
-            scope.spawn(|| work(&options, &next, &sum));
+            scope.spawn(|| work(&options, &next, &sum, began));
         }
     });
-    let sum = sum.into_inner().unwrap_or_default();
-    let took = began.elapsed().as_secs_f64();
-    println!(
-        "{} seeds, {} steps, {:.1} simulated hours in {took:.1} s ({:.1} seeds a second); {} failed",
-        sum.seeds,
-        sum.steps,
-        sum.simulated.as_secs_f64() / 3600.0,
-        sum.seeds as f64 / took,
-        sum.failed.len(),
-    );
-    if sum.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+    println!("simulation: {}", sum.sentence(began.elapsed()));
+    if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn work(options: &Options, next: &AtomicU64, sum: &std::sync::Mutex<Sum>) {
+fn work(options: &Options, next: &AtomicU64, sum: &Mutex<Sum>, began: Instant) {
     loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         if seed >= options.seed.saturating_add(options.seeds) {
@@ -88,38 +104,68 @@ fn work(options: &Options, next: &AtomicU64, sum: &std::sync::Mutex<Sum>) {
             log: options.log,
             shown: options.shown,
         };
-        // A thread of its own: generators of a thread begin with it.
-        let ended = thread::spawn(move || run(plan).map_err(|error| error.to_string())).join();
-        let ended = match ended {
-            Ok(Ok(ended)) => ended,
-            Ok(Err(error)) => return println!("seed {seed}: {error}"),
-            Err(_) => return println!("seed {seed}: the simulation panicked"),
-        };
-        let Ok(mut sum) = sum.lock() else { return };
+        let ended = alone(plan);
+        let is_good = matches!(&ended, Ok(ended) if ended.violation.is_none());
+        show(options, plan, &ended);
+        let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
         sum.seeds += 1;
-        sum.steps += ended.steps;
-        sum.simulated += ended.simulated;
-        if !options.brief && !ended.tail.is_empty() {
-            println!("{}", ended.tail.join("\n"));
+        sum.failed += u64::from(!is_good);
+        if let Ok(ended) = ended {
+            sum.steps += ended.steps;
+            sum.simulated += ended.simulated;
         }
-        if let Some(violation) = &ended.violation {
-            println!("seed {seed}, step {}: {violation}", ended.steps);
-            println!("  trace {:016x}; once more: {}", ended.hash, once_more(plan, &ended));
-            sum.failed.push(ended);
-            if !options.keep_going {
-                next.store(u64::MAX / 2, Ordering::Relaxed);
-            }
+        let now = began.elapsed();
+        if now - sum.told >= TELL_EVERY {
+            sum.told = now;
+            println!("{}", sum.sentence(now));
+        }
+        drop(sum);
+        if !is_good && !options.keep_going {
+            next.store(u64::MAX / 2, Ordering::Relaxed);
         }
     }
 }
 
+/// Runs a seed on a thread of its own: generators of a thread begin with it.
+fn alone(plan: Plan) -> Result<Ended, String> {
+    let (done, ended) = mpsc::sync_channel(1);
+    thread::spawn(move || done.send(run(plan).map_err(|error| error.to_string())));
+    ended.recv_timeout(AT_MOST).unwrap_or_else(|why| {
+        Err(match why {
+            RecvTimeoutError::Disconnected => "the simulation panicked".into(),
+            RecvTimeoutError::Timeout => format!("it has not come to an end within {AT_MOST:?}"),
+        })
+    })
+}
+
+/// Says what went wrong, and how to see it again.
+fn show(options: &Options, plan: Plan, ended: &Result<Ended, String>) {
+    let seed = plan.seed;
+    match ended {
+        Err(why) => println!("seed {seed}: {why}"),
+        Ok(ended) => {
+            if !options.brief && !ended.tail.is_empty() {
+                println!("{}", ended.tail.join("\n"));
+            }
+            let Some(violation) = &ended.violation else { return };
+            println!("seed {seed}, step {}: VIOLATION {violation}", ended.steps);
+            println!("  trace {:016x}; once more: {}", ended.hash, once_more(plan, ended));
+        }
+    }
+    let bug = options.bug.and_then(|bug| Some(bug.to_possible_value()?.get_name().to_owned()));
+    let bug = bug.map_or(String::new(), |bug| format!(" --bug {bug}"));
+    println!(
+        "  repeat it with: make simulate SEEDS=1 SEED={seed} ARGS='--steps {} --log{bug}'",
+        options.steps
+    );
+}
+
 /// Does the seed do the same again?
 fn once_more(plan: Plan, before: &Ended) -> &'static str {
-    let again = thread::spawn(move || run(plan).map(|ended| ended.hash).ok()).join();
-    match again.ok().flatten() {
-        Some(hash) if hash == before.hash => "the same",
+    match alone(plan) {
+        Ok(again) if again.hash == before.hash => "the same",
         // Without it tokio's own generator has no seed.
-        Some(_) if !cfg!(tokio_unstable) => "another; build with RUSTFLAGS='--cfg tokio_unstable'",
+        Ok(_) if !cfg!(tokio_unstable) => "another; build with RUSTFLAGS='--cfg tokio_unstable'",
         _ => "ANOTHER, the simulation leaves something to chance",
     }
 }

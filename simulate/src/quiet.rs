@@ -61,7 +61,7 @@ impl World {
     }
 
     /// One property of a disk, as the box prints it.
-    fn disk(&self, name: &str, property: &str) -> String {
+    pub(crate) fn disk(&self, name: &str, property: &str) -> String {
         let line = format!(":put [/disk/get [/disk/find where slot=\"{name}\"] {property}]");
         self.rds.exec(&line).text().trim().to_owned()
     }

@@ -62,7 +62,7 @@ async fn simulate(plan: Plan) -> Result<Ended, Trouble> {
         world.trace.action(steps, &what);
         steps += 1;
         world.hosts.look();
-        world.pass_time(wait(&world)).await;
+        world.pass_time(world.temper.pause(&world.dice)).await;
     }
     if world.trace.violation().is_none() {
         come_right(&world).await;
@@ -79,17 +79,6 @@ async fn simulate(plan: Plan) -> Result<Ended, Trouble> {
         },
         violation,
     })
-}
-
-/// Mostly things happen at once or soon, sometimes much later.
-fn wait(world: &World) -> Duration {
-    match world.dice.below(10) {
-        0..=2 => Duration::ZERO,
-        3..=5 => world.dice.millis(1, 2_000),
-        6..=7 => world.dice.millis(2_000, 30_000),
-        8 => world.dice.millis(30_000, 120_000),
-        _ => world.dice.millis(120_000, 400_000),
-    }
 }
 
 /// Faults end, nodes come back or stay away for good; then all must come right.

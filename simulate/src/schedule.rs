@@ -10,33 +10,33 @@ use tokio::time::sleep;
 use crate::controller::DRIVER;
 use crate::ledger::Stage;
 use crate::sidecars::{ATTACHMENTS, parties};
+use crate::temper::Kind;
 use crate::world::{NODES, World};
 
 /// The taint of an operator who knows that a node is dead.
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
-/// Volumes there are at most.
-const VOLUMES_MAX: usize = 4;
 
 impl World {
     /// Does one thing and says what.
     pub fn act(self: &Arc<Self>, step: usize) -> String {
-        match self.dice.below(100) {
-            0..=7 => self.provision(step),
-            8..=27 => self.attach(),
-            28..=38 => self.detach(),
-            39..=41 => self.delete(),
-            42..=44 => self.expand(),
-            45..=47 => self.repeat(),
-            48..=51 => self.meddle(),
-            52 | 53 => {
+        match self.temper.next(&self.dice) {
+            Kind::Provision => self.provision(step),
+            Kind::Attach => self.attach(),
+            Kind::Detach => self.detach(),
+            Kind::Delete => self.delete(),
+            Kind::Expand => self.expand(),
+            Kind::Repeat => self.repeat(),
+            Kind::Meddle => self.meddle(),
+            Kind::Pass => {
                 self.trigger();
                 "a pass is asked for".into()
             }
-            54..=66 => self.fault_of_the_box(),
-            67..=74 => self.fault_of_the_api(),
-            75..=88 => self.fate_of_a_node(),
-            89..=93 => self.crash(),
-            _ => self.trouble_of_the_box(),
+            Kind::Collide => self.collide(),
+            Kind::FaultOfTheBox => self.fault_of_the_box(),
+            Kind::FaultOfTheApi => self.fault_of_the_api(),
+            Kind::Node => self.fate_of_a_node(),
+            Kind::Crash => self.crash(),
+            Kind::TroubleOfTheBox => self.trouble_of_the_box(),
         }
     }
 
@@ -49,12 +49,12 @@ impl World {
     }
 
     fn node(&self) -> &'static str {
-        NODES[self.dice.below(NODES.len())]
+        NODES[self.dice.below(self.temper.nodes.min(NODES.len()))]
     }
 
     fn provision(self: &Arc<Self>, step: usize) -> String {
         let alive = self.ledger.all().values().filter(|known| known.stage != Stage::Gone).count();
-        if alive >= VOLUMES_MAX {
+        if alive >= self.temper.volumes {
             return "nothing".into();
         }
         let (name, multi) = (format!("pvc-{step}"), self.dice.percent(20));
@@ -70,11 +70,19 @@ impl World {
         let holders = self.api.list(ATTACHMENTS);
         let held = holders.iter().any(|va| parties(va).is_some_and(|(held, _)| held == volume));
         let multi = self.ledger.with(&volume, |known| known.multi).unwrap_or(false);
-        if self.api.get("nodes", node).is_none() || (held && !multi && self.dice.percent(70)) {
+        if held && !multi && self.dice.percent(70) {
+            return "nothing".into();
+        }
+        self.attach_to(&volume, node)
+    }
+
+    fn attach_to(&self, volume: &str, node: &str) -> String {
+        let is_there = self.ledger.with(volume, |known| known.stage) == Some(Stage::There);
+        if !is_there || self.api.get("nodes", node).is_none() {
             return "nothing".into();
         }
         let name = format!("csi-{volume}-{node}");
-        let made = self.api.create(objects::attachment(&name, DRIVER, node, &volume)).is_ok();
+        let made = self.api.create(objects::attachment(&name, DRIVER, node, volume)).is_ok();
         format!("attach {volume} to {node}: {made}")
     }
 
@@ -104,6 +112,10 @@ impl World {
 
     fn expand(self: &Arc<Self>) -> String {
         let Some(volume) = self.volume() else { return "nothing".into() };
+        self.grow(volume)
+    }
+
+    fn grow(self: &Arc<Self>, volume: String) -> String {
         let bytes = self.ledger.with(&volume, |known| known.bytes).unwrap_or(0) + (1 << 30);
         let (sidecars, name) = (Arc::clone(&self.sidecars), volume.clone());
         self.spawn(async move { sidecars.expand(name, bytes).await });
@@ -212,6 +224,10 @@ impl World {
         let attached = self.api.list(ATTACHMENTS);
         let attached = self.dice.pick(&attached).and_then(parties).map(|(volume, _)| volume);
         let Some(volume) = attached.or_else(|| self.volume()) else { return "nothing".into() };
+        self.meddle_with(&volume)
+    }
+
+    fn meddle_with(&self, volume: &str) -> String {
         let change = match self.dice.below(3) {
             0 => "nvme-tcp-server-port=4421",
             1 => "nvme-tcp-server-allow-host-name=\"nqn.2014-08.org.nvmexpress:nobody\"",
@@ -219,6 +235,78 @@ impl World {
         };
         self.rds.exec(&format!("/disk/set [/disk/find where slot=\"{volume}\"] {change}"));
         format!("a person sets {change} on {volume}")
+    }
+
+    /// Lines about one volume meet at the box, mostly while one controller replaces another.
+    fn collide(self: &Arc<Self>) -> String {
+        let attached = self.api.list(ATTACHMENTS);
+        let Some((volume, _)) = self.dice.pick(&attached).and_then(parties) else {
+            return "nothing".into();
+        };
+        let longest = self.dice.millis(1_000, 40_000);
+        self.network.hold_up(&volume, longest);
+        let first = self.touch(&volume);
+        let (soon, later) = (self.dice.millis(0, 2_000), self.dice.millis(0, 8_000));
+        let (world, of, replaced) = (Arc::clone(self), volume.clone(), self.dice.percent(70));
+        self.spawn(async move {
+            sleep(soon).await;
+            if replaced {
+                let how = world.replace();
+                world.trace.note(format_args!("meanwhile: {how}"));
+            }
+            sleep(later).await;
+            let second = world.touch(&of);
+            world.trace.note(format_args!("meanwhile: {second}"));
+        });
+        format!("lines about {volume} meet within {longest:?}: {first}")
+    }
+
+    /// Somebody does something about this volume.
+    fn touch(self: &Arc<Self>, volume: &str) -> String {
+        let attached = self.api.list(ATTACHMENTS);
+        let mut of_it =
+            attached.iter().filter(|va| parties(va).is_some_and(|(of, _)| of == volume));
+        let held = of_it.next();
+        match (self.dice.below(8), held) {
+            (0 | 1, _) => {
+                let what = self.meddle_with(volume);
+                self.trigger();
+                what
+            }
+            (2, _) => {
+                let is_lost = self.rds.lose_disk(volume);
+                self.trigger();
+                format!("the box loses {volume}: {is_lost}")
+            }
+            (3..=5, Some(va)) => {
+                let name = va["metadata"]["name"].as_str().unwrap_or_default();
+                // Going already is no error.
+                let _ = self.api.delete(ATTACHMENTS, name);
+                format!("detach {name}")
+            }
+            (6, Some(va)) if va["status"]["attached"] == true => {
+                let (sidecars, va) = (Arc::clone(&self.sidecars), va.clone());
+                let what = format!("publish {volume} again");
+                self.spawn(async move { sidecars.publish_again(&va).await });
+                what
+            }
+            (7, _) if self.ledger.at(Stage::There).iter().any(|there| there == volume) => {
+                self.grow(volume.to_owned())
+            }
+            _ => self.attach_to(volume, self.node()),
+        }
+    }
+
+    /// One controller takes the place of another, which may go on for a while.
+    fn replace(&self) -> String {
+        if self.dice.percent(60) {
+            self.hand_over.notify_one();
+            return "another controller takes over".into();
+        }
+        if let Some(seat) = self.sidecars.seat() {
+            seat.gate.kill();
+        }
+        "the controller is killed".into()
     }
 
     fn restore(&self, downtime: Duration) -> String {

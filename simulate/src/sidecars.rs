@@ -24,7 +24,8 @@ use crate::gate::Gate;
 use crate::ledger::{Given, Known, Ledger, Stage};
 use crate::trace::Trace;
 
-const VOLUMES: &str = "persistentvolumes";
+/// The volumes' resource.
+pub const VOLUMES: &str = "persistentvolumes";
 /// The attachments' resource.
 pub const ATTACHMENTS: &str = "volumeattachments";
 

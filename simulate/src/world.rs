@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rds_csi::attachment::export::Hosts as Names;
+use rds_csi::attachment::ledger::COPY_ANNOTATION;
 use rds_csi::volume::NodeName;
 use rds_sim::apiserver::attacher::Attacher;
 use rds_sim::apiserver::{self, ApiServer, world as objects};
@@ -13,7 +14,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use crate::bug::Bug;
+use crate::bug::{Bug, copy_after_the_box};
 use crate::controller::{Controller, DRIVER, IMAGES, NAMESPACE, Parts, SECRET};
 use crate::dice::{Dice, derived};
 use crate::gate::Gate;
@@ -22,7 +23,9 @@ use crate::kube::Kube;
 use crate::ledger::Ledger;
 use crate::line::Line;
 use crate::logged::logger;
-use crate::sidecars::{Seat, Sidecars};
+use crate::network::Network;
+use crate::sidecars::{Seat, Sidecars, VOLUMES};
+use crate::temper::Temper;
 use crate::trace::Trace;
 
 /// The nodes of the cluster.
@@ -63,12 +66,15 @@ pub struct World {
     pub sidecars: Arc<Sidecars>,
     /// The schedule's.
     pub dice: Dice,
+    /// What this run is like.
+    pub temper: Temper,
+    /// Between controllers and box.
+    pub network: Arc<Network>,
     /// The latest snapshot of the box.
     pub snapshot: Mutex<Option<Snapshot>>,
     /// When the box was last brought back to an older state.
     rolled_back: Mutex<Option<Instant>>,
     controller: Mutex<Option<Controller>>,
-    network: Dice,
     /// Told when another controller shall start beside the one that is there.
     pub hand_over: Notify,
     _attacher: Attacher,
@@ -111,6 +117,9 @@ impl World {
             dice: Dice::new(plan.seed, "callers"),
             bug: plan.bug,
         });
+        let temper = Temper::of(&Dice::new(plan.seed, "temper"));
+        let network = Network::new(Dice::new(plan.seed, "network"), temper.held_up);
+        rds.change_quirks(|quirks| quirks.interleave = temper.interleave);
         let attacher = Attacher::start(&api, DRIVER, sidecars.clone())
             .map_err(|failure| format!("no attacher: {failure:?}"))?;
         Ok(Arc::new(Self {
@@ -122,10 +131,11 @@ impl World {
             hosts: Arc::new(hosts),
             sidecars,
             dice: Dice::new(plan.seed, "schedule"),
+            network: Arc::new(network),
+            temper,
             snapshot: Mutex::default(),
             rolled_back: Mutex::default(),
             controller: Mutex::default(),
-            network: Dice::new(plan.seed, "network"),
             hand_over: Notify::new(),
             _attacher: attacher,
         }))
@@ -182,7 +192,7 @@ impl World {
             line: Arc::new(Line {
                 rds: self.rds.clone(),
                 gate: Arc::clone(&gate),
-                dice: self.network.clone(),
+                network: Arc::clone(&self.network),
                 bug: self.plan.bug,
                 trace: Arc::clone(&self.trace),
                 changed: Arc::new(move || {
@@ -215,7 +225,25 @@ impl World {
     pub fn roll_back(&self, back: impl FnOnce(&RouterOs)) {
         self.hosts.set_port(false);
         back(&self.rds);
+        if self.plan.bug == Some(Bug::GenerationFromTheBoxAlone) {
+            self.believe_the_box();
+        }
         *self.rolled_back.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn believe_the_box(&self) {
+        for pv in self.api.list(VOLUMES) {
+            let Some(name) = pv["metadata"]["name"].as_str() else { continue };
+            let copy = pv["metadata"]["annotations"][COPY_ANNOTATION].as_str().unwrap_or_default();
+            let Some(believed) = copy_after_the_box(copy, &self.disk(name, "comment")) else {
+                continue;
+            };
+            let believed = serde_json::Value::from(believed);
+            // A volume that goes meanwhile needs no copy.
+            let _ = self.api.modify(VOLUMES, name, |pv| {
+                pv["metadata"]["annotations"][COPY_ANNOTATION] = believed.clone();
+            });
+        }
     }
 
     /// Opens the storage port once a pass that began after the box was rolled back has seen and
@@ -236,7 +264,7 @@ impl World {
     /// Time passes: hosts try and write, whatever is going on.
     pub async fn pass_time(&self, time: Duration) {
         let mut left = time;
-        while !left.is_zero() {
+        while !left.is_zero() && self.trace.violation().is_none() {
             let next = left.min(Duration::from_secs(7));
             sleep(next).await;
             left -= next;
@@ -250,6 +278,7 @@ impl World {
     pub fn end_faults(&self) {
         self.api.faults().lift_all();
         self.rds.disarm();
+        self.network.calm();
         self.rds.set_refusing(false);
         self.rds.set_half_open(false);
         self.rds.set_latency(Duration::from_millis(60), Duration::from_millis(300));

@@ -6,4 +6,4 @@ mod change;
 mod row;
 
 pub use change::{add, remove, set};
-pub use row::rows;
+pub use row::Shown;

@@ -10,6 +10,7 @@ mod menu;
 mod rows;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::catalog::{Menu, Verb};
 use super::machine::{Pace, RouterOs};
@@ -52,7 +53,7 @@ pub(crate) struct Evaluator<'a> {
     guard: Option<tokio::sync::OwnedMutexGuard<()>>,
     out: String,
     scopes: Vec<HashMap<String, Value>>,
-    row: Option<Row>,
+    row: Option<Arc<Row>>,
     steps: u32,
     /// The command of a menu that runs.
     at: Option<Step>,

@@ -10,7 +10,7 @@ mod power;
 
 pub use power::Snapshot;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::{Clock, SystemClock};
+use super::disk;
 use super::faults::Faults;
 use super::hosts::{Connection, Hosts, Refusal, Write};
 use super::journal::{Entry, Journal};
@@ -128,7 +129,9 @@ pub(crate) struct Net {
 struct Core {
     store: Store,
     saved: BTreeMap<u32, Arc<Disk>>,
-    quirks: Quirks,
+    quirks: Arc<Quirks>,
+    /// Disks as they were shown last.
+    shown: disk::Shown,
     hosts: Hosts,
     faults: Faults,
     journal: Journal,
@@ -178,7 +181,8 @@ impl RouterOs {
         let core = Core {
             saved: store.disks.clone(),
             store,
-            quirks: setup.quirks,
+            quirks: Arc::new(setup.quirks),
+            shown: disk::Shown::default(),
             hosts: Hosts::default(),
             faults: Faults::default(),
             journal: Journal::default(),
@@ -225,13 +229,15 @@ impl RouterOs {
     }
 
     /// How it behaves now.
-    pub fn quirks(&self) -> Quirks {
-        self.lock().quirks.clone()
+    pub fn quirks(&self) -> Arc<Quirks> {
+        Arc::clone(&self.lock().quirks)
     }
 
     /// Changes how it behaves from now on.
     pub fn change_quirks(&self, change: impl FnOnce(&mut Quirks)) {
-        change(&mut self.lock().quirks);
+        let mut core = self.lock();
+        change(Arc::make_mut(&mut core.quirks));
+        core.shown = disk::Shown::default();
     }
 
     /// Sets how long one line and one login take.
@@ -276,6 +282,16 @@ impl RouterOs {
         let Core { hosts, store, .. } = &mut *core;
         let number = hosts.connect(store, self.0.version, host_nqn, subsystem_nqn, port)?;
         Ok(Connection::new(self.clone(), number))
+    }
+
+    /// The NQNs under which something is exported on that port; none while the box is off.
+    pub fn exported(&self, port: u16) -> BTreeSet<String> {
+        if self.is_down() {
+            return BTreeSet::new();
+        }
+        let core = self.lock();
+        let on_port = |disk: &&Arc<Disk>| disk.exported() && disk.port() == i64::from(port);
+        core.store.disks.values().filter(on_port).map(|disk| disk.nqn(self.0.version)).collect()
     }
 
     /// Everything that hosts wrote, oldest first.

@@ -7,6 +7,8 @@ mod detail;
 mod table;
 mod text;
 
+use std::sync::Arc;
+
 use super::catalog::Menu;
 use super::property::{self, DISK_FLAGS, Flag};
 use super::quirks::Quirks;
@@ -40,7 +42,7 @@ fn columns(menu: Menu) -> &'static [&'static str] {
 /// The text of a `print`.
 pub fn text(
     menu: Menu,
-    rows: &[Row],
+    rows: &[Arc<Row>],
     proplist: Option<&[String]>,
     style: Style,
     quirks: &Quirks,
@@ -67,7 +69,7 @@ pub fn knows(menu: Menu, row: &Row, name: &str) -> bool {
 /// Rows as maps: flags are keys, sizes are plain numbers, what is not set is absent.
 pub fn as_value(
     menu: Menu,
-    rows: &[Row],
+    rows: &[Arc<Row>],
     proplist: Option<&[String]>,
     detail: bool,
     quirks: &Quirks,
@@ -129,7 +131,7 @@ fn shown(name: &str, value: &Value, quirks: &Quirks) -> Value {
 
 /// `Flags: B - BLOCK-DEVICE; M - MOUNTED`: only flags in use; a flag of another column comes after
 /// `;`, one of the same column after `,`.
-fn legend(rows: &[Row]) -> Option<(String, Vec<u8>)> {
+fn legend(rows: &[Arc<Row>]) -> Option<(String, Vec<u8>)> {
     let used: Vec<&Flag> =
         DISK_FLAGS.iter().filter(|flag| rows.iter().any(|row| row.flags.contains(flag))).collect();
     if used.is_empty() {

@@ -1,14 +1,55 @@
 //! What a disk shows: its properties, computed ones included, in the order of the transcripts.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use super::super::pool;
 use super::super::property::{self, DISK, DISK_FLAGS, Flag};
 use super::super::row::Row;
-use super::super::store::{Context, Disk, Properties, Store};
+use super::super::store::{Context, Disk, File, Properties, Store};
 use super::super::value::Value;
 
-/// Every disk, in the order of the ids.
-pub fn rows(store: &Store, context: Context<'_>) -> Vec<Row> {
-    store.disks.iter().map(|(id, disk)| row(store, *id, disk, context)).collect()
+/// Rows as they were shown last: most disks are the same from one look to the next. Good for one
+/// box with one set of quirks.
+#[derive(Debug, Default)]
+pub struct Shown(HashMap<u32, Known>);
+
+/// A row, and all that it was made from.
+#[derive(Debug)]
+struct Known {
+    disk: Arc<Disk>,
+    image: Option<Arc<File>>,
+    free: Option<(i64, i64)>,
+    row: Arc<Row>,
+}
+
+impl Shown {
+    /// Every disk, in the order of the ids.
+    pub fn rows(&mut self, store: &Store, context: Context<'_>) -> Vec<Arc<Row>> {
+        self.0.retain(|id, _| store.disks.contains_key(id));
+        store.disks.iter().map(|(id, disk)| self.row(store, *id, disk, context)).collect()
+    }
+
+    fn row(&mut self, store: &Store, id: u32, disk: &Arc<Disk>, context: Context<'_>) -> Arc<Row> {
+        let image = disk.image().and_then(|path| store.file(&path)).map(|(_, file)| file);
+        let free = disk.properties.contains_key("mount-point");
+        let free = free.then(|| (pool::free(store, disk, context), pool::file_count(store, disk)));
+        let is_same = |known: &&Known| {
+            let same_image = match (&known.image, image) {
+                (Some(was), Some(is)) => Arc::ptr_eq(was, is),
+                (was, is) => was.is_none() && is.is_none(),
+            };
+            Arc::ptr_eq(&known.disk, disk) && same_image && known.free == free
+        };
+        if let Some(known) = self.0.get(&id).filter(is_same) {
+            return Arc::clone(&known.row);
+        }
+        let row = Arc::new(row(store, id, disk, context));
+        let known =
+            Known { disk: Arc::clone(disk), image: image.cloned(), free, row: Arc::clone(&row) };
+        self.0.insert(id, known);
+        row
+    }
 }
 
 fn row(store: &Store, id: u32, disk: &Disk, context: Context<'_>) -> Row {

@@ -1,6 +1,8 @@
 //! Commands of menus. Each takes the box once, so each is atomic; between two of them anything may
 //! happen.
 
+use std::sync::Arc;
+
 use super::super::catalog::{Menu, Verb};
 use super::super::disk;
 use super::super::file;
@@ -34,7 +36,7 @@ impl Evaluator<'_> {
         }
         self.between_commands(command.menu, command.verb).await?;
         if !self.rights.allow(command.menu, command.verb) {
-            return Err(Stop::Error(self.os.quirks().texts.not_permitted));
+            return Err(Stop::Error(self.os.quirks().texts.not_permitted.clone()));
         }
         match command.verb {
             Verb::Print => self.print_menu(command, given, &named).await,
@@ -54,7 +56,7 @@ impl Evaluator<'_> {
         &mut self,
         menu: Menu,
         filter: Option<&Expr>,
-    ) -> Result<Vec<Row>, Stop> {
+    ) -> Result<Vec<Arc<Row>>, Stop> {
         let all = self.os.rows(menu);
         let Some(filter) = filter else { return Ok(all) };
         let outer = self.row.take();
@@ -133,7 +135,7 @@ impl Evaluator<'_> {
             let id = self.items(menu, &item.into_iter().collect::<Vec<_>>())?.first().copied();
             rows.iter().find(|row| Some(row.id) == id)
         };
-        let row = row.ok_or_else(|| Stop::Error(self.os.quirks().texts.no_such_item))?;
+        let row = row.ok_or_else(|| Stop::Error(self.os.quirks().texts.no_such_item.clone()))?;
         match argument(named, "value-name").cloned().or_else(|| given.next()) {
             Some(name) => {
                 let name = name.to_string();

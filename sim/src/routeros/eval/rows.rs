@@ -32,7 +32,7 @@ impl Evaluator<'_> {
                 }
             }
         }
-        let missing = || Stop::Error(self.os.quirks().texts.no_such_item);
+        let missing = || Stop::Error(self.os.quirks().texts.no_such_item.clone());
         ids.into_iter().map(|id| id.ok_or_else(missing)).collect()
     }
 }

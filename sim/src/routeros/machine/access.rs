@@ -9,7 +9,6 @@ use rand::Rng;
 use tokio::sync::watch;
 
 use super::super::catalog::Menu;
-use super::super::disk;
 use super::super::faults::Fault;
 use super::super::file;
 use super::super::hosts::{Cut, Hosts};
@@ -70,18 +69,17 @@ impl RouterOs {
         self.lock().store.identity = name;
     }
 
-    pub(crate) fn rows(&self, menu: Menu) -> Vec<Row> {
+    pub(crate) fn rows(&self, menu: Menu) -> Vec<Arc<Row>> {
         let now = self.0.clock.now();
-        let core = self.lock();
-        let context = self.context(&core.quirks, now);
-        match menu {
-            Menu::Disk => disk::rows(&core.store, context),
-            Menu::File => file::rows(&core.store),
-            _ => {
-                let uptime = seconds(now.saturating_sub(core.booted));
-                system::rows(&core.store, menu, context, uptime)
-            }
-        }
+        let mut core = self.lock();
+        let Core { store, quirks, shown, booted, .. } = &mut *core;
+        let context = self.context(quirks, now);
+        let rows = match menu {
+            Menu::Disk => return shown.rows(store, context),
+            Menu::File => file::rows(store),
+            _ => system::rows(store, menu, context, seconds(now.saturating_sub(*booted))),
+        };
+        rows.into_iter().map(Arc::new).collect()
     }
 
     /// Changes disks and files; afterwards the hosts that are no longer allowed are cut off.

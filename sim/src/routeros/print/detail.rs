@@ -1,5 +1,7 @@
 //! `print detail` and `print terse`.
 
+use std::sync::Arc;
+
 use super::super::catalog::Menu;
 use super::super::quirks::Quirks;
 use super::super::row::Row;
@@ -11,7 +13,7 @@ use super::{FULL_LEGEND, legend, letters};
 const INDENT: usize = 6;
 
 /// Every property of every row; a comment stands above them after `;;;`.
-pub fn detail(menu: Menu, rows: &[Row], proplist: Option<&[String]>, quirks: &Quirks) -> String {
+pub fn detail(menu: Menu, rows: &[Arc<Row>], proplist: Option<&[String]>, quirks: &Quirks) -> String {
     let mut lines = Vec::new();
     let mut columns = Vec::new();
     if menu == Menu::Disk {
@@ -62,7 +64,7 @@ fn words(menu: Menu, row: &Row, proplist: Option<&[String]>) -> Vec<String> {
 }
 
 /// One line per item; nothing is quoted, so values with blanks cannot be told from the next name.
-pub fn terse(menu: Menu, rows: &[Row], proplist: Option<&[String]>) -> String {
+pub fn terse(menu: Menu, rows: &[Arc<Row>], proplist: Option<&[String]>) -> String {
     let mut text = String::new();
     for (number, row) in rows.iter().enumerate() {
         let columns: Vec<u8> = vec![0, 1, 2, 3];

@@ -1,5 +1,7 @@
 //! The brief table.
 
+use std::sync::Arc;
+
 use super::super::catalog::Menu;
 use super::super::quirks::Quirks;
 use super::super::row::Row;
@@ -9,7 +11,7 @@ use super::text::plain;
 use super::{FULL_LEGEND, columns, legend, letters};
 
 /// `Flags:`, `Columns:`, a head, and one line per item.
-pub fn table(menu: Menu, rows: &[Row], proplist: Option<&[String]>, quirks: &Quirks) -> String {
+pub fn table(menu: Menu, rows: &[Arc<Row>], proplist: Option<&[String]>, quirks: &Quirks) -> String {
     let mut lines = Vec::new();
     let mut flag_columns = Vec::new();
     if menu == Menu::Disk {
@@ -56,11 +58,11 @@ pub fn table(menu: Menu, rows: &[Row], proplist: Option<&[String]>, quirks: &Qui
     padded(lines, quirks)
 }
 
-fn is_number(rows: &[Row], name: &str) -> bool {
+fn is_number(rows: &[Arc<Row>], name: &str) -> bool {
     rows.iter().any(|row| matches!(row.get(name), Value::Number(_)))
 }
 
-fn width(rows: &[Row], name: &str) -> usize {
+fn width(rows: &[Arc<Row>], name: &str) -> usize {
     let cells = rows.iter().map(|row| plain(name, &row.get(name)).chars().count());
     cells.max().unwrap_or(0).max(name.len())
 }
