@@ -23,8 +23,9 @@ test: packages-test ## all tests
 	$(CARGO) test --workspace --all-features
 
 # A build of its own: only so does tokio's generator take a seed, and a run can be repeated exactly.
+# A seed that fails is printed with the command that repeats it.
 SIMULATION := RUSTFLAGS="--cfg tokio_unstable" $(CARGO)
-SIMULATED := --quiet --release --target-dir target/simulate -p rds-csi-simulate
+SIMULATED := --quiet --profile simulate --target-dir target/simulate -p rds-csi-simulate
 
 simulate: packages-build ## the whole controller from SEEDS seeds, beginning with SEED (the seed of a failure repeats it)
 	$(SIMULATION) run $(SIMULATED) -- --seeds $(SEEDS) --seed $(SEED) $(ARGS)

@@ -137,9 +137,8 @@ impl Hosts {
 
     fn is_connected(&self, given: &Given) -> bool {
         let live = self.live();
-        let of_it = |((node, nqn), _): &(&Key, &Connection)| {
-            *node == given.node && *nqn == given.nqn
-        };
+        let of_it =
+            |((node, nqn), _): &(&Key, &Connection)| *node == given.node && *nqn == given.nqn;
         live.iter().find(of_it).is_some_and(|(_, connection)| connection.is_live())
     }
 

@@ -191,3 +191,41 @@ fn counter(disk: &Disk, name: &str) -> Value {
     };
     Value::Number(i64::try_from(value).unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+mod test {
+    use crate::routeros::{Quirks, RouterOs, Version};
+
+    #[test]
+    fn a_row_that_was_shown_before_shows_what_has_changed_since() {
+        let os = RouterOs::new(Version::V7_24_4, Quirks::default());
+        let path = "storage-pool/v.img";
+        os.exec(&format!("/disk/add type=file slot=v file-path={path} file-size=1G"));
+        let shown = |slot: &str, property: &str| {
+            let line = format!(":put [/disk/get [/disk/find where slot=\"{slot}\"] {property}]");
+            os.exec(&line).text().trim().to_owned()
+        };
+        let free = || shown("storage-pool", "free").parse::<i64>().unwrap();
+        let (free_before, slash_before) = (free(), shown("v", "file-path"));
+        assert_eq!(
+            (shown("v", "size").as_str(), shown("v", "comment").as_str()),
+            ("1073741824", "")
+        );
+
+        os.exec("/disk/set v comment=c nvme-tcp-export=yes");
+        assert_eq!(shown("v", "comment"), "c");
+        let nqn = "nqn.2000-02.com.mikrotik:v";
+        os.connect_host("nqn.host", nqn, 4420).unwrap().write(4096).unwrap();
+        assert_eq!(shown("v", "write-ops"), "1");
+        assert_eq!(shown("storage-pool", "write-ops"), "1");
+        os.exec("/disk/set v file-size=2G");
+        assert_eq!(shown("v", "size"), "2147483648");
+        assert_eq!(free(), free_before - (1 << 30));
+        os.change_quirks(|quirks| quirks.path_slash = !quirks.path_slash);
+        assert_ne!(shown("v", "file-path"), slash_before);
+        os.exec(&format!("/file/remove {path}"));
+        assert_eq!(shown("v", "size"), "");
+        os.exec("/disk/remove v");
+        assert_eq!(shown("v", "comment"), "no such item");
+    }
+}

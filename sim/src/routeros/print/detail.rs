@@ -13,7 +13,12 @@ use super::{FULL_LEGEND, legend, letters};
 const INDENT: usize = 6;
 
 /// Every property of every row; a comment stands above them after `;;;`.
-pub fn detail(menu: Menu, rows: &[Arc<Row>], proplist: Option<&[String]>, quirks: &Quirks) -> String {
+pub fn detail(
+    menu: Menu,
+    rows: &[Arc<Row>],
+    proplist: Option<&[String]>,
+    quirks: &Quirks,
+) -> String {
     let mut lines = Vec::new();
     let mut columns = Vec::new();
     if menu == Menu::Disk {

@@ -11,7 +11,12 @@ use super::text::plain;
 use super::{FULL_LEGEND, columns, legend, letters};
 
 /// `Flags:`, `Columns:`, a head, and one line per item.
-pub fn table(menu: Menu, rows: &[Arc<Row>], proplist: Option<&[String]>, quirks: &Quirks) -> String {
+pub fn table(
+    menu: Menu,
+    rows: &[Arc<Row>],
+    proplist: Option<&[String]>,
+    quirks: &Quirks,
+) -> String {
     let mut lines = Vec::new();
     let mut flag_columns = Vec::new();
     if menu == Menu::Disk {
