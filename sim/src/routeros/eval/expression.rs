@@ -20,11 +20,12 @@ const MAX_NESTING: usize = 32;
 impl Evaluator<'_> {
     pub(super) fn expr<'b>(&'b mut self, expr: &'b Expr) -> BoxFuture<'b, Result<Value, Stop>> {
         async move {
+            if let Some(value) = self.at_hand(expr)? {
+                return Ok(value);
+            }
             self.step()?;
             match expr {
-                Expr::Literal(value) => Ok(value.clone()),
-                Expr::Variable(name) => Ok(self.variable_or_property(name)),
-                Expr::Property(name) => Ok(self.property(name)),
+                Expr::Literal(_) | Expr::Variable(_) | Expr::Property(_) => Ok(Value::Nothing),
                 Expr::Interpolated(parts) => {
                     let mut text = String::new();
                     for part in parts {
@@ -46,6 +47,26 @@ impl Evaluator<'_> {
             }
         }
         .boxed()
+    }
+
+    /// The operand of a condition, of which there is one for every row.
+    async fn operand(&mut self, expr: &Expr) -> Result<Value, Stop> {
+        match self.at_hand(expr)? {
+            Some(value) => Ok(value),
+            None => self.expr(expr).await,
+        }
+    }
+
+    /// What needs no work; none for everything else.
+    fn at_hand(&mut self, expr: &Expr) -> Result<Option<Value>, Stop> {
+        let value = match expr {
+            Expr::Literal(value) => value.clone(),
+            Expr::Variable(name) => self.variable_or_property(name),
+            Expr::Property(name) => self.property(name),
+            _ => return Ok(None),
+        };
+        self.step()?;
+        Ok(Some(value))
     }
 
     /// A property of the row in hand hides a variable of its name: `find where slot=$slot` finds
@@ -78,7 +99,7 @@ impl Evaluator<'_> {
 
     /// Operators of one level, from left to right; `and` and `or` stop where the result is certain.
     async fn chain(&mut self, first: &Expr, rest: &[(Binary, Expr)]) -> Result<Value, Stop> {
-        let mut left = self.expr(first).await?;
+        let mut left = self.operand(first).await?;
         for (operator, right) in rest {
             left = match operator {
                 Binary::Or | Binary::And => {
@@ -86,10 +107,10 @@ impl Evaluator<'_> {
                     if holds == (*operator == Binary::Or) {
                         return Ok(Value::Bool(holds));
                     }
-                    let right = self.expr(right).await?;
+                    let right = self.operand(right).await?;
                     Value::Bool(self.truth(&right)?)
                 }
-                _ => apply(*operator, left, self.expr(right).await?)?,
+                _ => apply(*operator, left, self.operand(right).await?)?,
             };
         }
         Ok(left)
