@@ -328,3 +328,38 @@ async fn a_pass_that_cannot_see_the_cluster_changes_nothing_that_is_current() {
     assert_eq!(world.changing_lines(), lines);
     assert_eq!(world.record("data").state, State::Attached);
 }
+
+/// While this controller puts an export back, another one takes the volume from its node. Their
+/// lines run at the same moment, command by command, in every order.
+#[tokio::test(start_paused = true)]
+async fn a_repair_and_a_detach_whose_lines_interleave_do_not_both_succeed() {
+    let mut ends = BTreeSet::new();
+    for (by_pass, start) in
+        [true, false].into_iter().flat_map(|by| (50..85).map(move |ms| (by, ms)))
+    {
+        let world = World::new().await;
+        world.provision("data").await;
+        let context = world.attach("data", "node-a").await;
+        let other = World::over(world.os.clone(), world.api.clone()).await;
+        world.os.exec("/disk/set data nvme-tcp-export=no");
+        world.os.change_quirks(|quirks| quirks.interleave = true);
+        let repair = async {
+            match by_pass {
+                true => world.pass().await.done.contains_key("repair"),
+                false => world.publish("data", "node-a").await.is_ok(),
+            }
+        };
+        let detach = async {
+            sleep(Duration::from_millis(start)).await;
+            other.unpublish("data", "node-a").await.is_ok()
+        };
+        let (repaired, detached) = tokio::join!(repair, detach);
+        let lets_in = world.connect("node-a", &context["nqn"]).is_ok();
+        assert!(!(detached && lets_in), "{start} ms, by a pass: {by_pass}, repaired: {repaired}");
+        ends.insert((by_pass, repaired, detached));
+        world.pass().await;
+        world.pass().await;
+        world.assert_agreed("data");
+    }
+    assert!(ends.len() > 2, "they never met: {ends:?}");
+}
