@@ -1,5 +1,5 @@
 //! The way of lines to the box: mostly short, sometimes long, and at times just so long that two
-//! lines about one volume arrive together.
+//! lines about one volume arrive together, or the later one first.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,10 +13,11 @@ use crate::dice::Dice;
 /// Lines that are waited for, and lines that wait.
 #[derive(Default)]
 struct Meetings {
-    /// How long the next changing line about a volume is held up at most.
-    wanted: BTreeMap<String, Duration>,
-    /// A line about this volume waits for another one.
-    waiting: BTreeMap<String, Arc<Notify>>,
+    /// How long the next changing line about a volume is held up at most, and until how many
+    /// others have been sent.
+    wanted: BTreeMap<String, (Duration, usize)>,
+    /// A line about this volume waits until so many others have been sent.
+    waiting: BTreeMap<String, (Arc<Notify>, usize)>,
 }
 
 /// The network, of all controllers.
@@ -38,11 +39,11 @@ impl Network {
         self.dice.millis(from, to)
     }
 
-    /// Holds the next changing line about this volume up until another one about it is sent, or
+    /// Holds the next changing line about this volume up until so many others about it are sent, or
     /// for so long.
-    pub fn hold_up(&self, volume: &str, at_most: Duration) {
+    pub fn hold_up(&self, volume: &str, at_most: Duration, others: usize) {
         let mut meetings = self.meetings.lock().unwrap_or_else(PoisonError::into_inner);
-        meetings.wanted.insert(volume.to_owned(), at_most);
+        meetings.wanted.insert(volume.to_owned(), (at_most, others));
     }
 
     /// Nothing is held up on purpose any more.
@@ -67,13 +68,17 @@ impl Network {
         let mut meetings = self.meetings.lock().unwrap_or_else(PoisonError::into_inner);
         let is_about = |volume: &&String| line.contains(&format!("\"{volume}\""));
         if let Some(volume) = meetings.waiting.keys().find(is_about).cloned() {
-            meetings.waiting.remove(&volume)?.notify_one();
+            let (waiting, others) = meetings.waiting.remove(&volume)?;
+            match others {
+                0 | 1 => waiting.notify_one(),
+                _ => drop(meetings.waiting.insert(volume, (waiting, others - 1))),
+            }
             return None;
         }
         let volume = meetings.wanted.keys().find(is_about).cloned()?;
-        let at_most = meetings.wanted.remove(&volume)?;
+        let (at_most, others) = meetings.wanted.remove(&volume)?;
         let met = Arc::new(Notify::new());
-        meetings.waiting.insert(volume, Arc::clone(&met));
+        meetings.waiting.insert(volume, (Arc::clone(&met), others));
         Some((met, at_most))
     }
 }

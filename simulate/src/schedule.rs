@@ -244,7 +244,7 @@ impl World {
             return "nothing".into();
         };
         let longest = self.dice.millis(1_000, 40_000);
-        self.network.hold_up(&volume, longest);
+        self.network.hold_up(&volume, longest, 1 + self.dice.below(3));
         let first = self.touch(&volume);
         let (soon, later) = (self.dice.millis(0, 2_000), self.dice.millis(0, 8_000));
         let (world, of, replaced) = (Arc::clone(self), volume.clone(), self.dice.percent(70));

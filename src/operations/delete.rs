@@ -8,7 +8,7 @@
 //! not decide whether a volume is deleted or given to a node: the copy does. It says `deleting`
 //! before anything is destroyed, and then no publish can write its own any more.
 
-use super::change::{Details, Wanted, row};
+use super::change::{Details, Wanted, lost, row};
 use super::ground::{Ground, is_made_by};
 use super::{Error, Kind, Operations};
 use crate::attachment::ledger::{Record, State};
@@ -41,7 +41,7 @@ impl Operations {
                 Removed::Nothing => {}
             }
         }
-        Err(super::change::lost(&ground))
+        Err(lost(&ground))
     }
 
     /// The record and the image of a disk that may be deleted; `None` for a disk that belongs to
@@ -146,6 +146,10 @@ impl Operations {
         let table = self.run(ground, Command::Table).await?.disks;
         for image in images {
             if let Some(other) = table.iter().find(|disk| disk.image.as_ref() == Some(&image)) {
+                if other.slot == ground.id.slot.as_str() {
+                    // A line that was long on its way has made the lost disk again.
+                    return Err(lost(ground));
+                }
                 slog::warn!(self.log, "image kept, another disk refers to it";
                     "volume" => %ground.id, "image" => %image, "slot" => &other.slot);
                 self.cluster.end_deleting(&entry(ground, &image)).await?;

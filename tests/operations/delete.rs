@@ -7,6 +7,7 @@ use rds_csi::cluster::Cluster as _;
 use rds_csi::operations::Kind;
 use rds_sim::apiserver::{Fault as ApiFault, On};
 use rds_sim::routeros::Fault;
+use tokio::time::sleep;
 
 use crate::create::foreign_disk;
 use crate::in_memory::{FOLDER, World, id};
@@ -183,4 +184,27 @@ async fn a_fenced_volume_is_deleted_once_nobody_writes() {
     world.os.set_counters("data", |counters| counters.in_flight_ops = 0);
     world.operations.delete(id("data")).await.unwrap();
     assert_gone(&world, "fenced").await;
+}
+
+/// A line that makes a lost disk again was long on its way, and runs while the volume is deleted.
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_is_made_again_meanwhile_is_not_taken_for_that_of_another_volume() {
+    let world = World::new().await;
+    world.provision("data").await;
+    world.pass().await;
+    let comment = world.property("data", "comment");
+    world.os.exec("/disk/remove data");
+    let late = async {
+        // The delete has found no disk, and asks next whose the image is.
+        sleep(Duration::from_millis(90)).await;
+        world.os.exec(&format!(
+            "/disk/add type=file slot=data file-path={FOLDER}/data.img mount-filesystem=no \
+             nvme-tcp-export=no comment=\"{comment}\""
+        ));
+    };
+    let (deleted, ()) = tokio::join!(world.operations.delete(id("data")), late);
+    assert!(world.has_disk("data"), "the story does not tell what it should");
+    assert_eq!(deleted.map_err(|error| error.kind), Err(Kind::Contended));
+    world.operations.delete(id("data")).await.unwrap();
+    assert_gone(&world, "once more").await;
 }
