@@ -13,6 +13,7 @@ pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod operations;
+pub mod page;
 pub mod rds;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;

@@ -5,10 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rds_csi::app::over_ssh;
@@ -17,6 +15,7 @@ use rds_csi::doctor::capture::Capture;
 use rds_csi::doctor::examination::{Examination, Options};
 use rds_csi::doctor::row::{Report, Row, State};
 use rds_csi::doctor::startup;
+use rds_csi::page::Page;
 use rds_sim::routeros::{
     AuthorizedKeys, Fault, HostKey, Offer, Quirks, Recording, RouterOs, Server, ServerSetup,
     UserKey, Version,
@@ -377,26 +376,6 @@ async fn an_interruption_removes_the_scratch_disk() {
     assert_eq!(row(&report, "removal").state, State::Ok, "{report:#?}");
     assert!(row(&report, "counters").found.contains("interrupted"));
     assert!(clinic.is_clean());
-}
-
-/// A page that can be read while somebody writes on it.
-#[derive(Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
-
-impl Page {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Page {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// A box that has something to hide: volumes of others, records of ours, a password.

@@ -5,27 +5,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: a panic is its answer")]
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
-
 use rds_csi::controller::system;
+use rds_csi::page::Page;
 use rds_csi::sandbox::incident::incident;
 use rds_csi::sandbox::narrator::Narrator;
 use rds_csi::sandbox::simulated::{Plan, Simulated};
 use rds_sim::routeros::{ExitStatus, Fault, Outcome, Quirks, RouterOs, Version};
-
-/// What was told.
-#[derive(Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Page {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// Tells the incident on this box, after something else; all must hold. Returns the box.
 fn tell(plan: Plan, before: impl AsyncFnOnce(&Simulated)) -> RouterOs {
@@ -38,7 +23,7 @@ fn tell(plan: Plan, before: impl AsyncFnOnce(&Simulated)) -> RouterOs {
         before(&world).await;
         let told = incident(&world, &narrator).await;
         let tally = narrator.end();
-        let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+        let text = page.text();
         assert!(told.is_ok() && tally.all_held(), "{told:?}\n{text}");
         world.stop().await.rds
     })

@@ -6,7 +6,7 @@ mod stop;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -129,20 +129,11 @@ impl ProbeSource for Told {
 
 /// Everything logged, as lines of JSON.
 #[derive(Clone, Default)]
-struct Records(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Records {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+struct Records(crate::page::Page);
 
 impl Records {
     fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        self.0.text()
     }
 
     fn lines(&self) -> Vec<serde_json::Value> {
@@ -150,7 +141,7 @@ impl Records {
     }
 
     fn logger(&self) -> Logger {
-        let drain = slog_json::Json::default(self.clone());
+        let drain = slog_json::Json::default(self.0.clone());
         Logger::root(Mutex::new(drain).fuse(), o!())
     }
 }

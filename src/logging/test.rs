@@ -1,20 +1,18 @@
 use std::io::Write;
-use std::sync::{Arc, Mutex};
 
 use slog::{debug, info};
 
 use super::*;
 use crate::config::log::Level;
+use crate::page::Page;
 
 /// Where a test's logger writes to.
 #[derive(Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
+struct Records(Page);
 
-impl Page {
+impl Records {
     fn lines(&self) -> Vec<serde_json::Value> {
-        let bytes = self.0.lock().unwrap().clone();
-        let text = String::from_utf8(bytes).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.0.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// The only record whose message contains `text`.
@@ -29,24 +27,14 @@ impl Page {
     }
 }
 
-impl Write for Page {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 fn config(level: Level) -> LogConfig {
     LogConfig { level, format: Format::Json }
 }
 
 #[test]
 fn no_record_is_dropped_under_load() {
-    let page = Page::default();
-    let logging = Logging::json(&config(Level::Info), page.clone());
+    let page = Records::default();
+    let logging = Logging::json(&config(Level::Info), page.0.clone());
     let count = 3 * RECORDS_WAITING_MAX;
     for number in 0..count {
         info!(logging.log, "counting"; "number" => number);
@@ -58,8 +46,8 @@ fn no_record_is_dropped_under_load() {
 
 #[test]
 fn the_level_changes_at_run_time() {
-    let page = Page::default();
-    let logging = Logging::json(&config(Level::Info), page.clone());
+    let page = Records::default();
+    let logging = Logging::json(&config(Level::Info), page.0.clone());
     let derived = logging.log.new(o!("component" => "test"));
     debug!(derived, "unheard");
     logging.level.set(slog::Level::Debug);
@@ -74,8 +62,8 @@ fn the_level_changes_at_run_time() {
 
 #[test]
 fn records_of_libraries_arrive_while_the_bridge_lives() {
-    let page = Page::default();
-    let mut logging = Logging::json(&config(Level::Debug), page.clone());
+    let page = Records::default();
+    let mut logging = Logging::json(&config(Level::Debug), page.0.clone());
     tracing::warn!(target: "kube_client::client", "before the bridge");
     logging._bridge = Some(bridge::Bridge::install(&logging.log));
     tracing::warn!(target: "kube_client::client", node = "n1", "watch failed");
@@ -96,8 +84,8 @@ fn records_of_libraries_arrive_while_the_bridge_lives() {
 
 #[test]
 fn a_panic_is_logged_with_its_place() {
-    let page = Page::default();
-    let logging = Logging::json(&config(Level::Info), page.clone());
+    let page = Records::default();
+    let logging = Logging::json(&config(Level::Info), page.0.clone());
     let log = logging.log.clone();
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| log_panic(&log, info)));

@@ -119,19 +119,7 @@ impl Narrator {
 #[cfg(test)]
 mod test {
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Page(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Page {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::page::Page;
 
     #[test]
     fn it_counts_what_held_and_names_what_did_not() {
@@ -142,7 +130,7 @@ mod test {
         assert!(narrator.tally().all_held());
         narrator.expect("one is two", false);
         assert!(!narrator.end().all_held());
-        let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+        let text = page.text();
         assert!(text.contains("not held: one is two"), "{text}");
         assert!(text.ends_with("sandbox: 1 of 2 expectations held\n"), "{text}");
         assert!(!text.contains('\x1b'), "plain where it is no terminal");
