@@ -96,12 +96,23 @@ pub enum SessionError {
     /// The connection ended before the channel closed.
     #[error("the connection ended before the command was answered: {0}")]
     Closed(String),
-    /// The box refused to open a channel. The one case in which nothing can have run.
+    /// No channel was opened: the box refused one, or the connection ended before. The one case in
+    /// which nothing can have run.
     #[error("the box opened no channel: {0}")]
     Channel(String),
     /// More output than anyone may send us.
     #[error("more than {0} bytes of output")]
     TooLong(usize),
+}
+
+impl SessionError {
+    /// The same, where the connection ended before there was a channel to send a line on.
+    pub(crate) fn before_a_channel(self) -> Self {
+        match self {
+            Self::Closed(why) => Self::Channel(why),
+            other => other,
+        }
+    }
 }
 
 /// One connection. Dropping it closes the socket.

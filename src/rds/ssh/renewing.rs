@@ -109,8 +109,11 @@ fn watch(session: &dyn Session, closed: CancellationToken) -> CancellationToken 
 #[async_trait]
 impl Session for Renewing {
     async fn exec(&mut self, line: &str) -> Result<ExecOutput, SessionError> {
-        if self.unfinished || self.closed.is_cancelled() {
-            return Err(SessionError::Closed("the session has ended before".to_owned()));
+        if self.unfinished {
+            return Err(SessionError::Closed("the command before was given up".to_owned()));
+        }
+        if self.closed.is_cancelled() {
+            return Err(SessionError::Channel("the session has ended before".to_owned()));
         }
         self.unfinished = true;
         if self.used >= LIMIT {
@@ -280,6 +283,6 @@ mod test {
         first.cancel();
         session.closed().cancelled().await;
         let error = exec(&mut session).await.unwrap_err();
-        assert!(matches!(error, SessionError::Closed(_)), "{error}");
+        assert!(matches!(error, SessionError::Channel(_)), "{error}");
     }
 }

@@ -182,7 +182,9 @@ impl RusshSession {
     async fn run(&mut self, line: &str) -> Result<ExecOutput, SessionError> {
         let mut channel = match self.handle.channel_open_session().await {
             Ok(channel) => channel,
-            Err(_) if self.handle.is_closed() => return Err(self.ended().await),
+            Err(_) if self.handle.is_closed() => {
+                return Err(self.ended().await.before_a_channel());
+            }
             Err(e) => return Err(SessionError::Channel(e.to_string())),
         };
         let mut gathering = Gathering::new(self.max_output);
@@ -219,8 +221,11 @@ impl RusshSession {
 #[async_trait]
 impl Session for RusshSession {
     async fn exec(&mut self, line: &str) -> Result<ExecOutput, SessionError> {
-        if self.unfinished || self.grip.ended().is_cancelled() {
-            return Err(SessionError::Closed("the session has ended before".to_owned()));
+        if self.unfinished {
+            return Err(SessionError::Closed("the command before was given up".to_owned()));
+        }
+        if self.grip.ended().is_cancelled() {
+            return Err(SessionError::Channel("the session has ended before".to_owned()));
         }
         self.unfinished = true;
         self.grip.replenish();

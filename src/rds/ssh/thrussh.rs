@@ -180,7 +180,7 @@ impl ThrusshSession {
     async fn open_channel(&mut self) -> Result<Channel, SessionError> {
         match self.handle.channel_open_session().await {
             Ok(channel) => Ok(channel),
-            Err(_) if self.handle.is_closed() => Err(self.ended().await),
+            Err(_) if self.handle.is_closed() => Err(self.ended().await.before_a_channel()),
             Err(e) => {
                 let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
                 Err(SessionError::Channel(refusal.take().unwrap_or_else(|| e.to_string())))
@@ -224,8 +224,11 @@ impl ThrusshSession {
 #[async_trait]
 impl Session for ThrusshSession {
     async fn exec(&mut self, line: &str) -> Result<ExecOutput, SessionError> {
-        if self.unfinished || self.grip.ended().is_cancelled() {
-            return Err(SessionError::Closed("the session has ended before".to_owned()));
+        if self.unfinished {
+            return Err(SessionError::Closed("the command before was given up".to_owned()));
+        }
+        if self.grip.ended().is_cancelled() {
+            return Err(SessionError::Channel("the session has ended before".to_owned()));
         }
         self.unfinished = true;
         self.grip.replenish();
