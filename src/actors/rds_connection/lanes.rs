@@ -44,7 +44,12 @@ const ANSWERED: &str = "answered";
 pub struct Lanes {
     idle: Vec<Box<dyn Session>>,
     busy: usize,
+    /// How many the box let in when it refused one more, and until when that counts.
+    room: Option<(usize, Instant)>,
 }
+
+/// How long a box that let in no further session is not asked for one again.
+const NO_ROOM_FOR: Duration = Duration::from_secs(60);
 
 impl Lanes {
     /// How many are at work.
@@ -54,7 +59,22 @@ impl Lanes {
 
     /// How many more of `lanes` may go to work.
     pub fn free(&self, lanes: usize) -> usize {
-        lanes.max(1).saturating_sub(self.busy)
+        self.at_most(lanes).max(1).saturating_sub(self.busy)
+    }
+
+    /// A fresh session was not to be had, while the box was there: for a while there are no more
+    /// lanes than have one. Says so where that is news.
+    pub fn no_room(&mut self) -> Option<usize> {
+        let now = Instant::now();
+        let before = self.room.filter(|(_, until)| now < *until).map(|(room, _)| room);
+        let room = (self.busy + self.idle.len()).max(1);
+        self.room = Some((room, now + NO_ROOM_FOR));
+        (before != Some(room)).then_some(room)
+    }
+
+    fn at_most(&self, lanes: usize) -> usize {
+        let room = self.room.filter(|(_, until)| Instant::now() < *until);
+        room.map_or(lanes, |(room, _)| lanes.min(room))
     }
 
     /// Sends one to work: its session, where one is open, and how many were found closed.
@@ -103,6 +123,8 @@ pub struct Ended {
     pub session: Option<Box<dyn Session>>,
     /// Why it cannot, where that was not the end of the whole connection.
     pub broken: Option<String>,
+    /// The box let in no further session.
+    pub no_room: bool,
     /// The panic that ended the work.
     pub panicked: Option<Panicked>,
     /// For metrics, of each job: `answered`, `unfinished`, `unanswered`, `not_sent`.
@@ -165,6 +187,7 @@ impl Lane {
             Some(Ok((kept, Err(no_reply)))) => {
                 if kept.is_none() {
                     self.ended.broken = Some(no_reply.clone().why());
+                    self.ended.no_room = matches!(no_reply, NoReply::NotSent(_));
                 }
                 self.ended.session = kept;
                 failure(address, no_reply, sent)
@@ -322,5 +345,26 @@ async fn settle(shop: Shop, turn: Turn) {
         warn!(log, "volume was not read again";
             "volume" => %volume, "error" => why, "again_in" => ?delay);
         sleep(delay).await;
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_box_that_lets_in_no_further_session_has_fewer_lanes_for_a_while() {
+        let mut lanes = Lanes::default();
+        lanes.take();
+        lanes.take();
+        assert_eq!(lanes.free(3), 1);
+        lanes.give_back(None);
+        assert_eq!(lanes.no_room(), Some(1), "one is at work");
+        assert_eq!(lanes.no_room(), None, "that is no news");
+        assert_eq!(lanes.free(3), 0);
+        lanes.give_back(None);
+        assert_eq!(lanes.free(3), 1, "one lane is always left");
+        tokio::time::advance(NO_ROOM_FOR).await;
+        assert_eq!(lanes.free(3), 3);
     }
 }

@@ -105,6 +105,12 @@ impl RdsConnectionActor {
                 until it is connected anew each goes alone"; "address" => &self.address);
         }
         up.lanes.give_back(ended.session);
+        if ended.no_room
+            && let Some(lanes) = up.lanes.no_room()
+        {
+            warn!(self.guard.log(), "box lets in no further session; fewer lanes for a while";
+                "address" => &self.address, "lanes" => lanes);
+        }
         let surplus = up.lanes.surplus(self.shop.sessions.settings().lanes);
         let busy = up.lanes.busy();
         self.close_surplus(ctx, surplus);
