@@ -8,6 +8,7 @@
 //! Inside: the parser reads a whole line before anything runs, the interpreter runs it command
 //! by command, menus change the store and print rows. Nothing here knows the driver.
 
+mod automation;
 mod builtins;
 mod catalog;
 mod clock;

@@ -17,6 +17,8 @@ pub enum Menu {
     SystemIdentity,
     SystemClock,
     SystemPackage,
+    SystemScript,
+    SystemScheduler,
     Ip,
     IpService,
     IpSsh,
@@ -37,6 +39,7 @@ pub enum Verb {
     Get,
     Print,
     MonitorTraffic,
+    Run,
 }
 
 /// A command of the language that takes values and returns one.
@@ -78,6 +81,8 @@ impl Menu {
             (Menu::System, "identity") => Menu::SystemIdentity,
             (Menu::System, "clock") => Menu::SystemClock,
             (Menu::System, "package") => Menu::SystemPackage,
+            (Menu::System, "script") => Menu::SystemScript,
+            (Menu::System, "scheduler") => Menu::SystemScheduler,
             (Menu::User, "group") => Menu::UserGroup,
             (Menu::Ip, "service") => Menu::IpService,
             (Menu::Ip, "ssh") => Menu::IpSsh,
@@ -106,6 +111,7 @@ impl Menu {
             "get" => Verb::Get,
             "print" => Verb::Print,
             "monitor-traffic" => Verb::MonitorTraffic,
+            "run" => Verb::Run,
             _ => return None,
         };
         self.has(verb).then_some(verb)
@@ -114,7 +120,13 @@ impl Menu {
     fn has(self, verb: Verb) -> bool {
         match self {
             Menu::Root | Menu::System | Menu::Ip => false,
-            Menu::Disk => true,
+            Menu::Disk => verb != Verb::Run,
+            Menu::SystemScript => {
+                !matches!(verb, Verb::Unset | Verb::Enable | Verb::Disable | Verb::MonitorTraffic)
+            }
+            Menu::SystemScheduler => {
+                !matches!(verb, Verb::Unset | Verb::MonitorTraffic | Verb::Run)
+            }
             Menu::File => {
                 matches!(verb, Verb::Add | Verb::Remove | Verb::Find | Verb::Get | Verb::Print)
             }
@@ -172,6 +184,7 @@ impl Verb {
             Verb::Remove | Verb::Enable | Verb::Disable => name == "numbers",
             Verb::Find => false,
             Verb::Get => matches!(name, "number" | "value-name"),
+            Verb::Run => name == "number",
             Verb::Print => {
                 matches!(name, "proplist" | "from")
                     || (name == "path" && menu == Menu::File && version.at_least(7, 18))
@@ -192,6 +205,18 @@ fn settable(menu: Menu, name: &str, version: Version) -> bool {
         Menu::File => matches!(name, "name" | "type" | "contents"),
         Menu::SystemIdentity => name == "name",
         Menu::UserGroup => name == "policy",
+        Menu::SystemScript => matches!(name, "name" | "source" | "policy" | "comment"),
+        Menu::SystemScheduler => matches!(
+            name,
+            "name"
+                | "on-event"
+                | "start-time"
+                | "start-date"
+                | "interval"
+                | "policy"
+                | "comment"
+                | "disabled"
+        ),
         Menu::IpSsh => matches!(name, "strong-crypto" | "host-key-type"),
         _ => false,
     }

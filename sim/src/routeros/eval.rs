@@ -23,6 +23,9 @@ use super::value::Value;
 /// Evaluated commands and values in one line.
 const MAX_STEPS: u32 = 2_000_000;
 
+/// Scripts within scripts.
+const MAX_SCRIPTS: usize = 8;
+
 /// Bytes of output of one line.
 const MAX_OUTPUT: usize = 32 << 20;
 
@@ -60,6 +63,8 @@ pub(crate) struct Evaluator<'a> {
     moments: Vec<Moment>,
     /// When the power goes.
     cut: Option<Moment>,
+    /// Scripts within scripts.
+    depth: usize,
 }
 
 /// What a finished line leaves behind.
@@ -94,6 +99,7 @@ pub(crate) async fn run(
         at: None,
         moments: Vec::new(),
         cut,
+        depth: 0,
     };
     let mut stop = evaluator.block(block).await.err();
     if stop != Some(Stop::PowerCut) && evaluator.comes_to(Moment::End) {
@@ -180,6 +186,23 @@ impl Evaluator<'_> {
             tokio::time::sleep(pause).await;
         }
         Ok(())
+    }
+
+    /// A script: its own variables, its own rights, what it prints is printed.
+    async fn script(&mut self, rights: Rights, block: &Block) -> Result<(), Stop> {
+        if self.depth >= MAX_SCRIPTS {
+            return Err(error("failure: too many scripts within scripts"));
+        }
+        self.depth += 1;
+        let outer = std::mem::replace(&mut self.rights, rights);
+        let (scopes, row) = (std::mem::take(&mut self.scopes), self.row.take());
+        let result = self.block(block).await;
+        (self.scopes, self.row, self.rights) = (scopes, row, outer);
+        self.depth -= 1;
+        match result {
+            Ok(_) | Err(Stop::Return(_)) => Ok(()),
+            Err(stop) => Err(stop),
+        }
     }
 
     /// `:delay`: other lines may run meanwhile.

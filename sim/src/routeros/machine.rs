@@ -10,7 +10,7 @@ mod power;
 
 pub use power::Snapshot;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,7 +30,7 @@ use super::journal::{Entry, Journal};
 use super::pool;
 use super::quirks::Quirks;
 use super::replay::Replay;
-use super::store::{Counters, Disk, Store};
+use super::store::{Counters, Store};
 use super::user::ADMINISTRATOR;
 use super::value::Value;
 use super::version::Version;
@@ -128,7 +128,7 @@ pub(crate) struct Net {
 
 struct Core {
     store: Store,
-    saved: BTreeMap<u32, Arc<Disk>>,
+    saved: Snapshot,
     quirks: Arc<Quirks>,
     /// Disks as they were shown last.
     shown: disk::Shown,
@@ -144,6 +144,10 @@ struct Core {
     connect_latency: Duration,
     hook: Option<Hook>,
     change_hook: Option<ChangeHook>,
+    /// When what starts with the box is due, where it has not run yet.
+    startup_at: Option<Duration>,
+    /// That runs, before anybody can look.
+    is_starting: bool,
     replay: Option<Replay>,
 }
 
@@ -179,7 +183,7 @@ impl RouterOs {
         store.identity = "MikroTik".to_owned();
         pool::furnish(&mut store, &setup.pool, setup.pool_size, seconds(now));
         let core = Core {
-            saved: store.disks.clone(),
+            saved: Snapshot::of(&store),
             store,
             quirks: Arc::new(setup.quirks),
             shown: disk::Shown::default(),
@@ -195,6 +199,8 @@ impl RouterOs {
             connect_latency: setup.connect_latency,
             hook: None,
             change_hook: None,
+            startup_at: None,
+            is_starting: false,
             replay: None,
         };
         let net = Net {
@@ -262,8 +268,9 @@ impl RouterOs {
     }
 
     /// Calls `hook` after every command that changed disks or files, before any other command runs:
-    /// the moments between two commands, of one line or of several that interleave. The hook may
-    /// look at the box and play hosts; it must change nothing itself.
+    /// the moments between two commands, of one line or of several that interleave. Not after those
+    /// with which the box starts: nobody is connected yet. The hook may look at the box and play
+    /// hosts; it must change nothing itself.
     pub fn on_change(&self, hook: impl Fn() + Send + Sync + 'static) {
         self.lock().change_hook = Some(Arc::new(hook));
     }
@@ -278,6 +285,7 @@ impl RouterOs {
         if self.is_down() {
             return Err(Refusal::NoListener);
         }
+        self.run_due();
         let mut core = self.lock();
         let Core { hosts, store, .. } = &mut *core;
         let number = hosts.connect(store, self.0.version, host_nqn, subsystem_nqn, port)?;

@@ -35,6 +35,8 @@ fn columns(menu: Menu) -> &'static [&'static str] {
         Menu::File => &["name", "type", "size", "last-modified"],
         Menu::IpService => &["name", "port", "max-sessions"],
         Menu::User => &["name", "group"],
+        Menu::SystemScript => &["name", "run-count"],
+        Menu::SystemScheduler => &["name", "start-time", "run-count"],
         _ => &[],
     }
 }

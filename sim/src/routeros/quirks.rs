@@ -8,6 +8,8 @@
 mod switches;
 mod texts;
 
+use std::time::Duration;
+
 pub use switches::Switch;
 pub use texts::ErrorTexts;
 
@@ -131,6 +133,8 @@ pub struct Quirks {
     pub acl_change_cuts: bool,
     /// Item ids change at a reboot.
     pub reboot_renumbers: bool,
+    /// How long after the ports are open `start-time=startup` runs; zero: before.
+    pub startup_delay: Duration,
     /// Commands of two sessions interleave between any two commands of a line.
     pub interleave: bool,
     /// SSH sessions at once.
@@ -182,6 +186,7 @@ impl Default for Quirks {
             new_nqn_keeps_hosts: false,
             acl_change_cuts: false,
             reboot_renumbers: false,
+            startup_delay: Duration::ZERO,
             interleave: false,
             max_sessions: 20,
             max_line: 65_535,

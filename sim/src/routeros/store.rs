@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::automation::Automation;
 use super::quirks::Quirks;
 use super::user::Users;
 use super::value::Value;
@@ -64,6 +65,8 @@ pub struct Store {
     pub identity: String,
     /// Who may log in to do what.
     pub users: Users,
+    /// What the box runs by itself.
+    pub automation: Automation,
     last_id: u32,
     last_content: u64,
 }

@@ -30,6 +30,7 @@ pub fn rows(store: &Store, menu: Menu, context: Context<'_>, uptime: i64) -> Vec
         Menu::SystemPackage => packages(context),
         Menu::User => store.users.rows(),
         Menu::UserGroup => store.users.group_rows(),
+        Menu::SystemScript | Menu::SystemScheduler => store.automation.rows(menu),
         Menu::Root | Menu::System | Menu::Ip | Menu::Disk | Menu::File => Vec::new(),
     }
 }

@@ -46,7 +46,8 @@ impl Rights {
         Rights(POLICIES.into_iter().collect())
     }
 
-    fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+    /// Exactly those policies of that name that there are.
+    pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let given: Vec<&str> = names.into_iter().map(str::trim).collect();
         Rights(POLICIES.into_iter().filter(|policy| given.contains(policy)).collect())
     }
@@ -56,12 +57,18 @@ impl Rights {
         self.0.contains("ssh")
     }
 
+    /// Whether the other's are among them.
+    pub fn cover(&self, other: &Rights) -> bool {
+        other.0.is_subset(&self.0)
+    }
+
     /// Whether the command may run.
     pub fn allow(&self, menu: Menu, verb: Verb) -> bool {
         let needed: &[&str] = match (menu, verb) {
             (Menu::SystemResource, _) | (_, Verb::MonitorTraffic) => &["read", "test"],
             (_, Verb::Find | Verb::Get | Verb::Print) => &["read"],
             (Menu::User | Menu::UserGroup, _) => &["write", "policy"],
+            (_, Verb::Run) => &["read"],
             _ => &["write"],
         };
         needed.iter().all(|policy| self.0.contains(policy))

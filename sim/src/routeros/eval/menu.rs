@@ -47,6 +47,7 @@ impl Evaluator<'_> {
             Verb::Get => self.get(command.menu, given, &named),
             Verb::Add => self.add(command.menu, &named),
             Verb::MonitorTraffic => self.monitor(command, given, &named),
+            Verb::Run => self.run_script(given, &named).await,
             _ => self.change(command, given, named),
         }
     }
@@ -159,11 +160,32 @@ impl Evaluator<'_> {
         let id = os.change_in_halves(
             |store, context, _| match menu {
                 Menu::Disk => disk::add(store, context, named),
+                Menu::SystemScript | Menu::SystemScheduler => {
+                    let id = store.next_id();
+                    store.automation.add(menu, id, named)
+                }
                 _ => file::add(store, context, named),
             },
             |half| self.comes_to_half(half),
         )?;
         id.map(Value::Id).ok_or(Stop::PowerCut)
+    }
+
+    /// `/system/script/run`: in a scope of its own, with the rights of the script, which must be
+    /// among those of whoever runs it.
+    async fn run_script(&mut self, given: Vec<Value>, named: &Named) -> Result<Value, Stop> {
+        let items: Vec<Value> =
+            given.into_iter().chain(argument(named, "number").cloned()).collect();
+        for id in self.items(Menu::SystemScript, &items)? {
+            let started = self.os.change(|store, _, _| Ok(store.automation.started(id)))?;
+            let Some(script) = started else { continue };
+            if !self.rights.cover(&script.rights()) {
+                return Err(Stop::Error(self.os.quirks().texts.not_permitted));
+            }
+            let block = self.os.parse(script.text(), &self.os.quirks()).map_err(Stop::Error)?;
+            self.script(script.rights(), &block).await?;
+        }
+        Ok(Value::Nothing)
     }
 
     fn monitor(
@@ -224,7 +246,13 @@ impl Evaluator<'_> {
                     (Verb::Remove, Menu::Disk) => {
                         disk::remove(store, context, id, hosts.is_busy(id))?;
                     }
+                    (Verb::Remove, Menu::SystemScript | Menu::SystemScheduler) => {
+                        store.automation.remove(menu, id);
+                    }
                     (Verb::Remove, _) => file::remove(store, context, id)?,
+                    (_, Menu::SystemScript | Menu::SystemScheduler) => {
+                        store.automation.set(menu, id, &named);
+                    }
                     (_, Menu::UserGroup) => store.users.set_group(id, &named)?,
                     _ => disk::set(store, context, id, &named, &unset)?,
                 }

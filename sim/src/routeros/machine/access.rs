@@ -92,7 +92,7 @@ impl RouterOs {
         let Core { store, quirks, hosts, .. } = &mut *core;
         let result = act(store, self.context(quirks, now), hosts);
         hosts.follow(store, self.0.version, quirks);
-        let hook = core.change_hook.clone();
+        let hook = core.change_hook.clone().filter(|_| !core.is_starting);
         drop(core);
         if let Some(hook) = hook {
             hook();
@@ -220,18 +220,21 @@ impl RouterOs {
 /// What connected hosts do.
 impl RouterOs {
     pub(crate) fn host_write(&self, number: u64, bytes: u64) -> Result<(), Cut> {
+        self.run_due();
         let mut core = self.lock();
         let Core { hosts, store, .. } = &mut *core;
         hosts.write(store, number, bytes)
     }
 
     pub(crate) fn host_read(&self, number: u64, bytes: u64) -> Result<(), Cut> {
+        self.run_due();
         let mut core = self.lock();
         let Core { hosts, store, .. } = &mut *core;
         hosts.read(store, number, bytes)
     }
 
     pub(crate) fn host_is_live(&self, number: u64) -> bool {
+        self.run_due();
         self.lock().hosts.is_live(number)
     }
 

@@ -1,5 +1,7 @@
 //! One line from its text to the bytes of its answer.
 
+use futures::FutureExt;
+
 use super::super::eval::{self, Finished};
 use super::super::journal::{Entry, Outcome};
 use super::super::moment::Moment;
@@ -32,6 +34,7 @@ impl RouterOs {
         pace: Pace,
         cut: Option<Moment>,
     ) -> (ExecResult, bool) {
+        self.run_due();
         let hook = self.lock().hook.clone();
         if let Some(hook) = hook {
             hook(line);
@@ -58,7 +61,29 @@ impl RouterOs {
         (result, power_cut)
     }
 
-    fn parse(&self, line: &str, quirks: &Quirks) -> Result<Block, String> {
+    /// Runs what the box was to run when it started, where that is due by now.
+    pub(crate) fn run_due(&self) {
+        let now = self.0.clock.now();
+        let due = {
+            let mut core = self.lock();
+            if core.startup_at.is_none_or(|at| now < at) {
+                return;
+            }
+            core.startup_at = None;
+            core.is_starting = true;
+            core.store.automation.at_startup()
+        };
+        let quirks = self.quirks();
+        for (script, rights) in due {
+            // What goes wrong there goes to the box's own log, which nobody reads.
+            if let Ok(block) = self.parse(&script, &quirks) {
+                let _ = eval::run(self, rights, (Pace::Immediate, None), &block).now_or_never();
+            }
+        }
+        self.lock().is_starting = false;
+    }
+
+    pub(crate) fn parse(&self, line: &str, quirks: &Quirks) -> Result<Block, String> {
         let line = line.trim_end_matches(['\r', '\n']);
         if line.chars().count() > quirks.max_line {
             return Err(format!("max line length {} exceeded!", quirks.max_line));

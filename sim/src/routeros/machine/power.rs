@@ -6,15 +6,30 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::super::automation::Automation;
 use super::super::faults::{Fault, Reboot};
 use super::super::pool;
-use super::super::store::{Counters, Disk};
+use super::super::store::{Counters, Disk, Store};
 use super::super::value::Value;
 use super::{Core, RouterOs};
 
-/// The configuration of disks at one moment. Images are not in it.
-#[derive(Debug, Clone)]
-pub struct Snapshot(BTreeMap<u32, Arc<Disk>>);
+/// The configuration of disks, scripts and schedulers at one moment. Images are not in it.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    disks: BTreeMap<u32, Arc<Disk>>,
+    automation: Automation,
+}
+
+impl Snapshot {
+    pub(super) fn of(store: &Store) -> Self {
+        Snapshot { disks: store.disks.clone(), automation: store.automation.clone() }
+    }
+
+    fn put_into(&self, store: &mut Store) {
+        store.disks = self.disks.clone();
+        store.automation = self.automation.clone();
+    }
+}
 
 impl RouterOs {
     /// Arms a fault for the next line of any session.
@@ -87,7 +102,8 @@ impl RouterOs {
             let mut core = self.lock();
             let back = self.0.clock.now() + downtime;
             if what == Reboot::LoseUnsaved {
-                core.store.disks = core.saved.clone();
+                let Core { saved, store, .. } = &mut *core;
+                saved.put_into(store);
             }
             core.boot(back);
         }
@@ -98,27 +114,46 @@ impl RouterOs {
         });
     }
 
-    /// Remembers the disk items as saved: what a reboot with [`Reboot::LoseUnsaved`] comes back to.
+    /// Remembers the configuration as saved: what a reboot with [`Reboot::LoseUnsaved`] comes back
+    /// to.
     pub fn mark_saved(&self) {
         let mut core = self.lock();
-        core.saved = core.store.disks.clone();
+        core.saved = Snapshot::of(&core.store);
     }
 
-    /// The disk items as they are.
+    /// The configuration as it is.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot(self.lock().store.disks.clone())
+        Snapshot::of(&self.lock().store)
     }
 
-    /// Brings back the disk items of a snapshot, as restoring a backup does: the box restarts. Files
-    /// stay as they are.
+    /// Brings back the configuration of a snapshot, as restoring a backup does: the box restarts.
+    /// Files stay as they are.
     pub fn restore(&self, snapshot: &Snapshot, downtime: Duration) {
-        self.lock().store.disks = snapshot.0.clone();
+        snapshot.put_into(&mut self.lock().store);
         self.go_down(downtime, Reboot::KeepEverything);
     }
 
-    /// Loses every disk item of type `file`, as a configuration reset does. Files stay.
+    /// Brings back one disk item as it was, while the box runs; says whether the snapshot has it.
+    /// Whatever has its slot now is replaced.
+    pub fn restore_disk(&self, snapshot: &Snapshot, slot: &str) -> bool {
+        let found = snapshot.disks.iter().find(|(_, disk)| disk.text("slot") == slot);
+        let Some((id, disk)) = found else { return false };
+        let put = self.change(|store, _, _| {
+            store.disks.retain(|_, disk| disk.text("slot") != slot);
+            store.disks.insert(*id, Arc::clone(disk));
+            Ok(())
+        });
+        put.is_ok()
+    }
+
+    /// Loses every disk item of type `file`, every script and every scheduler, as a configuration
+    /// reset does. Files stay.
     pub fn reset_configuration(&self, downtime: Duration) {
-        self.lock().store.disks.retain(|_, disk| disk.text("type") != "file");
+        {
+            let mut core = self.lock();
+            core.store.disks.retain(|_, disk| disk.text("type") != "file");
+            core.store.automation = Automation::default();
+        }
         self.go_down(downtime, Reboot::KeepEverything);
     }
 
@@ -161,6 +196,7 @@ impl Core {
     /// Starts anew: counters, variables and hosts are gone, configuration and files are not.
     fn boot(&mut self, at: Duration) {
         self.booted = at;
+        self.startup_at = Some(at + self.quirks.startup_delay);
         self.fuse = None;
         self.globals.clear();
         self.samples.clear();

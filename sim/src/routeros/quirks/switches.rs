@@ -1,5 +1,7 @@
 //! The list of switches: name, what it turns on, how sure anyone is of the default.
 
+use std::time::Duration;
+
 use super::{ErrorTexts, ExistingFile, ExitStatus, JsonBool, LongComment, Quirks, SecondChannel};
 
 /// One fact turned into its opposite.
@@ -161,6 +163,14 @@ const SWITCHES: &[Switch] = &[
         },
     ),
     switch("reboot-renumbers", "D", "item ids change at a reboot", |q| q.reboot_renumbers = true),
+    switch(
+        "late-startup-scripts",
+        "D",
+        "start-time=startup runs 5 s after the ports are open",
+        |q| {
+            q.startup_delay = Duration::from_secs(5);
+        },
+    ),
     switch("interleave", "D", "lines of two sessions mix between any two commands", |q| {
         q.interleave = true;
     }),
