@@ -26,6 +26,7 @@ Examples:
   rds-csi config-check config.toml
   rds-csi doctor --config config.toml
   rds-csi sandbox --once
+  rds-csi sandbox --all-switches
 
 Configuration, each layer overriding the one before:
   1. config/default.toml, built in: the reference of every key
@@ -82,6 +83,15 @@ pub struct SandboxArgs {
     /// RouterOS version of the simulated box
     #[arg(long, value_name = "VERSION", default_value = "7.24.4", value_parser = version)]
     pub routeros: String,
+    /// Turn one fact about RouterOS that nobody has proven into its opposite (`help` names them)
+    #[arg(long, value_name = "NAME", conflicts_with = "all_switches")]
+    pub switch: Option<String>,
+    /// Tell the story once per switch, with short intervals, several at a time; one line each
+    #[arg(long)]
+    pub all_switches: bool,
+    /// Short intervals: the story in ten seconds
+    #[arg(long)]
+    pub quick: bool,
 }
 
 /// Arguments of `doctor`.
@@ -193,6 +203,14 @@ mod test {
     #[test]
     fn each_command_takes_its_arguments() {
         let file = Some(PathBuf::from("a.toml"));
+        let sandbox = SandboxArgs {
+            once: false,
+            log: None,
+            routeros: "7.24.4".into(),
+            switch: None,
+            all_switches: false,
+            quick: false,
+        };
         for (line, command) in [
             (
                 "rds-csi controller --config a.toml",
@@ -201,12 +219,21 @@ mod test {
             ("rds-csi config-check a.toml", Command::ConfigCheck(ConfigCheckArgs { file })),
             (
                 "rds-csi sandbox --once --routeros 7.21",
-                Command::Sandbox(SandboxArgs { once: true, log: None, routeros: "7.21".into() }),
+                Command::Sandbox(SandboxArgs {
+                    once: true,
+                    routeros: "7.21".into(),
+                    ..sandbox.clone()
+                }),
             ),
             (
-                "rds-csi sandbox",
-                Command::Sandbox(SandboxArgs { once: false, log: None, routeros: "7.24.4".into() }),
+                "rds-csi sandbox --quick --switch no-counters",
+                Command::Sandbox(SandboxArgs {
+                    quick: true,
+                    switch: Some("no-counters".into()),
+                    ..sandbox.clone()
+                }),
             ),
+            ("rds-csi sandbox", Command::Sandbox(sandbox.clone())),
         ] {
             assert_eq!(parse(line).unwrap(), command, "{line}");
         }
@@ -219,6 +246,7 @@ mod test {
             "rds-csi fly",
             "rds-csi controller --conf a",
             "rds-csi sandbox --routeros new",
+            "rds-csi sandbox --all-switches --switch no-counters",
         ] {
             let error = parse(line).unwrap_err();
             assert_eq!(exit_code(&error), ExitCode::from(USAGE), "{line}");

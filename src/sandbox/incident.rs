@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::narrator::Narrator;
-use super::world::{Provisioned, Trouble, World};
+use super::sidecars::MAY_STILL_RUN;
+use super::world::{Answer, Provisioned, Trouble, World};
 
 const GIB: u64 = 1 << 30;
 /// How often the story looks whether something has become so.
@@ -67,9 +68,9 @@ async fn ordinary_evening(world: &dyn World, tell: &Narrator) -> Result<Vec<Atta
     }));
     let refused = world.connect_and_write(other.node, &stolen).await.is_err();
     tell.expect("the box refuses a volume to a node that does not have it", refused);
-    let again = world.publish(&first.volume, first.node).await;
+    let again = publish_until_answered(world, &first.volume, first.node).await;
     tell.expect("a repeated publish changes nothing", again.as_ref() == Ok(&first.context));
-    let second = world.publish(&first.volume, other.node).await;
+    let second = publish_until_answered(world, &first.volume, other.node).await;
     let code = second.err().map(|(code, _)| code);
     tell.expect(
         "a second node does not get the volume",
@@ -115,7 +116,7 @@ async fn come_back(world: &dyn World, tell: &Narrator, attached: &[Attached]) {
     let told = until(AT_ONCE * 5, || async { world.events("RDSReconnected").await > 0 }).await;
     tell.expect("an event RDSReconnected is posted", told);
     for one in attached {
-        let same = world.publish(&one.volume, one.node).await;
+        let same = publish_until_answered(world, &one.volume, one.node).await;
         let what = format!("{} is still {}'s, under the same name", one.volume.name, one.node);
         tell.expect(&what, same.as_ref() == Ok(&one.context));
         let wrote = world.connect_and_write(one.node, &one.context).await;
@@ -138,18 +139,18 @@ async fn node_is_gone(
         let gone = until(patience.recover, gone).await;
         tell.expect(&format!("{}: the VolumeAttachment of node-a is gone", one.volume.name), gone);
     }
-    tell.say(&format!("cleared after {:.2} s", start.elapsed().as_secs_f64()));
+    let took = start.elapsed();
+    tell.say(&format!("cleared after {:.2} s", took.as_secs_f64()));
+    let earliest = patience.recover_earliest;
+    tell.expect(
+        match world.nature().has_counters {
+            true => "not before the grace time was over and counters were read twice",
+            false => "the box has no counters: not before grace time and drain time were over",
+        },
+        took >= earliest,
+    );
     for one in &lost {
-        let wrote = world.write_on(one.node, &one.context).await;
-        tell.expect("what node-a still had open writes no more", wrote.is_err());
-        let moved = world.attach(&one.volume, "node-b", patience.recover).await?;
-        tell.expect(&format!("{} attaches to node-b", one.volume.name), moved.is_some());
-        let Some(moved) = moved else { continue };
-        tell.expect("under another NQN", moved.get("nqn") != one.context.get("nqn"));
-        let wrote = world.connect_and_write("node-b", &moved).await;
-        tell.expect("node-b connects and writes", wrote.is_ok());
-        let back = world.connect_and_write(one.node, &one.context).await;
-        tell.expect("node-a's old NQN is refused", back.is_err());
+        moves_to_node_b(world, tell, one).await?;
     }
     for one in &kept {
         let wrote = world.write_on(one.node, &one.context).await;
@@ -163,6 +164,60 @@ async fn node_is_gone(
     tell.expect("and events say so on the claims", until(AT_ONCE * 5, told).await);
     tell.expect("no two hosts ever wrote by turns", world.second_writers().await == 0);
     Ok(())
+}
+
+/// The volume of a node that is gone is attached elsewhere, and stays there.
+async fn moves_to_node_b(
+    world: &dyn World,
+    tell: &Narrator,
+    one: &Attached,
+) -> Result<(), Trouble> {
+    let nature = world.nature();
+    if nature.unexport_cuts {
+        let wrote = world.write_on(one.node, &one.context).await;
+        tell.expect("what node-a still had open writes no more", wrote.is_err());
+    } else {
+        tell.say("this box cuts nobody off when an export goes; the next export does");
+    }
+    let moved = world.attach(&one.volume, "node-b", world.patience().recover).await?;
+    tell.expect(&format!("{} attaches to node-b", one.volume.name), moved.is_some());
+    let Some(moved) = moved else { return Ok(()) };
+    if nature.names_exports {
+        tell.expect("under another NQN", moved.get("nqn") != one.context.get("nqn"));
+    } else {
+        tell.say("this box cannot name an export: its list of hosts decides");
+        tell.expect("under the same NQN", moved.get("nqn") == one.context.get("nqn"));
+    }
+    if !nature.unexport_cuts {
+        let wrote = world.write_on(one.node, &one.context).await;
+        tell.expect("what node-a still had open writes no more by then", wrote.is_err());
+    }
+    let wrote = world.connect_and_write("node-b", &moved).await;
+    tell.expect("node-b connects and writes", wrote.is_ok());
+    let back = world.connect_and_write(one.node, &one.context).await;
+    let refused = if nature.names_exports { "node-a's old NQN" } else { "node-a's host" };
+    tell.expect(&format!("{refused} is refused"), back.is_err());
+    Ok(())
+}
+
+/// Publishes as the external-attacher does: again while something may still be happening.
+async fn publish_until_answered(
+    world: &dyn World,
+    volume: &Provisioned,
+    node: &str,
+) -> Answer<Context> {
+    let give_up = Instant::now() + world.patience().reconnect;
+    loop {
+        let answer = world.publish(volume, node).await;
+        match &answer {
+            Err((code, _))
+                if MAY_STILL_RUN.contains(&code.as_str()) && Instant::now() < give_up =>
+            {
+                sleep(GLANCE * 5).await;
+            }
+            _ => return answer,
+        }
+    }
 }
 
 /// Waits until something has become so, for so long.

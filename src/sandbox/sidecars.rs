@@ -22,7 +22,7 @@ use crate::grpc::csi::{
 };
 
 /// What CreateVolume is called again for (external-provisioner, `isFinalError`).
-const MAY_STILL_RUN: [&str; 4] = ["Unavailable", "Aborted", "Cancelled", "DeadlineExceeded"];
+pub const MAY_STILL_RUN: [&str; 4] = ["Unavailable", "Aborted", "Cancelled", "DeadlineExceeded"];
 /// Calls until a claim is given up.
 const CREATE_TRIES: usize = 7;
 

@@ -22,7 +22,7 @@ pub use self::controller::Controller;
 pub use self::doubles::Doubles;
 pub use self::plan::Plan;
 use super::endpoint;
-use super::world::{Answer, Patience, Provisioned, Trouble, World};
+use super::world::{Answer, Nature, Patience, Provisioned, Trouble, World};
 
 /// The running world.
 pub struct Simulated {
@@ -194,10 +194,24 @@ impl World for Simulated {
         let poll = backend.map_or(Duration::ZERO, |b| b.poll_interval + b.poll_deadline * 2);
         let retry = backend.map_or(Duration::ZERO, |b| b.backoff_max * 2 + b.connect_deadline * 2);
         let slack = Duration::from_secs(5);
+        let confirm = match self.nature().has_counters {
+            true => config.reconcile.counter_interval,
+            false => config.reconcile.drain_time,
+        };
         Patience {
             detect: poll + slack,
             reconnect: retry + slack,
             recover: config.reconcile.grace + Duration::from_secs(20),
+            recover_earliest: config.reconcile.grace + confirm,
+        }
+    }
+
+    fn nature(&self) -> Nature {
+        let quirks = self.doubles.rds.quirks();
+        Nature {
+            names_exports: self.doubles.rds.version().has_server_nqn(),
+            unexport_cuts: !quirks.unexport_keeps_hosts,
+            has_counters: quirks.counters_in_rows,
         }
     }
 }

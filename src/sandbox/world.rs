@@ -79,8 +79,25 @@ pub trait World: Send + Sync {
     /// How often the box wrote for two hosts by turns on one volume: must be zero.
     async fn second_writers(&self) -> usize;
 
-    /// The longest that the driver may need: to notice a silent box, to fence a node that is gone.
+    /// How long the driver may need: to notice a silent box, to fence a node that is gone.
     fn patience(&self) -> Patience;
+
+    /// What a story may expect of the box, where boxes differ.
+    fn nature(&self) -> Nature;
+}
+
+/// What a story may expect of a box, where boxes differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nature {
+    /// Every attachment has an NQN of its own. Where not (RouterOS below 7.21), the box's list of
+    /// hosts alone keeps the old node out.
+    pub names_exports: bool,
+    /// Taking the export away cuts a connected host off at once. Where not, the next export does,
+    /// under its other NQN.
+    pub unexport_cuts: bool,
+    /// The box tells of I/O, so that a fence can be seen to hold. Where not, the drain time is
+    /// waited out.
+    pub has_counters: bool,
 }
 
 /// How long things may take with the intervals that the driver was given.
@@ -92,4 +109,6 @@ pub struct Patience {
     pub reconnect: Duration,
     /// From the deletion of a Node to the VolumeAttachment being gone.
     pub recover: Duration,
+    /// The same, at the earliest: the grace time, and what it takes to confirm a fence.
+    pub recover_earliest: Duration,
 }

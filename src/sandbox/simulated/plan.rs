@@ -53,6 +53,12 @@ impl Plan {
             .with("backend_defaults.backoff_max", "800ms")
     }
 
+    /// The keys that differ from the defaults, in one line.
+    pub fn differences(&self) -> String {
+        let key = |line: &str| line.replace([' ', '"'], "");
+        self.config.lines().map(key).collect::<Vec<_>>().join(" ")
+    }
+
     /// One more key of the configuration, such as `reconcile.interval`; each once.
     #[must_use]
     pub fn with(mut self, key: &str, value: &str) -> Self {
