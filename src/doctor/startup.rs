@@ -31,7 +31,8 @@ pub fn commands() -> String {
 # the driver has connected and unexported what is not current. With this script the box unexports
 # every disk of the driver (its comment begins with \"{prefix}\") by itself when it starts; the driver
 # then exports again exactly what is attached, and waiting nodes reconnect.
-# It runs some seconds after the start: restore backups with the storage port down all the same.
+# It runs some seconds after the start, and a backup from before it was installed comes back without
+# it: restore backups with the storage port down all the same.
 # Paste these two lines into the console of the box, as a user with the policies read,write,policy,test.
 /system/script/add name={NAME} policy=read,write,test source={source}
 /system/scheduler/add name={NAME} start-time=startup interval=0s policy=read,write,test on-event={event}
