@@ -30,7 +30,7 @@ use super::journal::{Entry, Journal};
 use super::pool;
 use super::quirks::Quirks;
 use super::replay::Replay;
-use super::store::{Counters, Store};
+use super::store::{Counters, Disk, Store};
 use super::user::ADMINISTRATOR;
 use super::value::Value;
 use super::version::Version;

@@ -180,7 +180,7 @@ impl Evaluator<'_> {
             let started = self.os.change(|store, _, _| Ok(store.automation.started(id)))?;
             let Some(script) = started else { continue };
             if !self.rights.cover(&script.rights()) {
-                return Err(Stop::Error(self.os.quirks().texts.not_permitted));
+                return Err(Stop::Error(self.os.quirks().texts.not_permitted.clone()));
             }
             let block = self.os.parse(script.text(), &self.os.quirks()).map_err(Stop::Error)?;
             self.script(script.rights(), &block).await?;
