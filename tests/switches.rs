@@ -1,18 +1,12 @@
 //! The incident on every kind of box: each fact about RouterOS that nobody has proven, turned into
 //! its opposite, one at a time, and none. A line per box is printed as its story ends.
 
-use std::time::Duration;
-
 use rds_csi::sandbox::ABREAST;
 use rds_csi::sandbox::switches::{Kind, tell_all};
 use rds_sim::routeros::{Quirks, Version};
 
-/// For all stories together, on two cores.
-const WITHIN: Duration = Duration::from_secs(180);
-
 #[test]
 fn the_incident_needs_nobody_whatever_is_true_of_the_box() {
-    let start = tokio::time::Instant::now();
     let log = slog::Logger::root(slog::Discard, slog::o!());
     let kinds = Kind::all(Version::V7_24_4);
     // Written past the test harness, which would keep it until something fails.
@@ -21,5 +15,4 @@ fn the_incident_needs_nobody_whatever_is_true_of_the_box() {
         told.iter().filter(|told| !told.all_held()).map(|t| &t.kind.name).collect();
     assert_eq!(broken, [] as [&String; 0]);
     assert_eq!(told.len(), Quirks::all_switches().len() + 1);
-    assert!(start.elapsed() < WITHIN, "{:?}", start.elapsed());
 }
