@@ -18,6 +18,7 @@ pub mod events;
 pub mod grpc;
 pub mod http;
 mod layers;
+pub mod leader;
 pub mod live;
 pub mod log;
 pub mod reconcile;
@@ -41,6 +42,7 @@ pub use self::events::EventsConfig;
 pub use self::grpc::GrpcConfig;
 pub use self::http::HttpConfig;
 use self::layers::Layers;
+pub use self::leader::LeaderConfig;
 pub use self::log::LogConfig;
 pub use self::reconcile::ReconcileConfig;
 pub use self::shutdown::ShutdownConfig;
@@ -66,6 +68,8 @@ pub struct Config {
     pub cluster: ClusterConfig,
     /// `[grpc]`
     pub grpc: GrpcConfig,
+    /// `[leader]`
+    pub leader: LeaderConfig,
     /// `[reconcile]`
     pub reconcile: ReconcileConfig,
     /// `[events]`
@@ -110,6 +114,9 @@ impl Config {
         if self.cluster.secret_name.is_empty() {
             self.cluster.secret_name = format!("{}-cluster", self.driver.release);
         }
+        if self.leader.lease.is_empty() {
+            self.leader.lease = format!("{}-reconciler", self.driver.release);
+        }
         for backend in self.backends.values_mut() {
             if backend.nvme_address.is_empty() {
                 backend.nvme_address = backend.address.host().to_owned();
@@ -136,6 +143,7 @@ impl Config {
         self.driver.validate(&mut check);
         self.cluster.validate(&mut check);
         self.grpc.validate(&mut check);
+        self.leader.validate(&mut check);
         self.reconcile.validate(&mut check);
         self.events.validate(&mut check);
         self.shutdown.validate(&mut check);
