@@ -3,13 +3,15 @@
 //! ```text
 //! start: bind, serve /livez, metrics and Probe ─▶ caches ─▶ node watcher ─▶ reconciler ─▶ connections
 //!        none of them waits for another; once the caches have synced, the startup trigger
-//! stop:  Probe says no ─▶ gRPC drains ─▶ node watcher ─▶ reconciler ─▶ connections ─▶ watches ─▶ http
+//! stop:  Probe says no ─▶ gRPC drains ─▶ node watcher ─▶ reconciler ─▶ connections ─▶ Lease given free
+//!        ─▶ watches ─▶ http
 //! ```
 //!
 //! Neither the box nor the API server is needed to start. The whole stop has one deadline.
 
 mod announce;
 mod boxes;
+mod election;
 mod health;
 mod live;
 mod observe;
@@ -30,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::boxes::Boxes;
+use self::election::Election;
 use self::health::AppHealth;
 use self::live::Live;
 use self::observe::Measures;
@@ -111,6 +114,7 @@ pub struct App {
     csi: Server,
     /// In the order in which they stop.
     actors: Vec<(&'static str, actix::Recipient<Shutdown>)>,
+    election: Election,
     watches: Watches,
     http: Server,
     roll: Roll,
@@ -152,6 +156,8 @@ impl App {
         cluster.hold(CHECK_OF_IDS);
         let (stopping, roll) = (Arc::new(AtomicBool::new(false)), Roll::default());
         let (tell_failed, failed) = mpsc::channel(4);
+        let election = common.election(&parts)?;
+        let mandate = election.leader.mandate.clone();
         let begin = CancellationToken::new();
         let boxes = Boxes::start(&common, &parts.connector, &begin)?;
         let operations = common.operations(&boxes);
@@ -163,7 +169,7 @@ impl App {
             conditions: conditions(cluster, &stopping),
             metrics: common.measures.clone(),
         });
-        let pass = pass::Pass::new(Reconciler::new(operations.clone()));
+        let pass = pass::Pass::new(Reconciler::new(operations.clone()).under(mandate.clone()));
         let report = pass.reports();
         let reconciler = reconciler::start(reconciler::Parts {
             supervision: common.supervision(&common.faults.reconciler),
@@ -171,6 +177,7 @@ impl App {
             trigger: common.trigger.clone(),
             settings: common.live.reconcile(),
             links: boxes.watches(),
+            mandate,
             metrics: common.measures.clone(),
         });
         let runs = common.runs();
@@ -180,6 +187,7 @@ impl App {
             probe: probe.probe,
             cluster: cluster.clone(),
             links: boxes.links.clone(),
+            leader: election.leader.clone(),
             last: reconciler.last,
             report,
             runs: runs.clone(),
@@ -213,7 +221,19 @@ impl App {
             roll.add("rds_connection", alive);
         }
         let (config, trigger) = (parts.config, common.trigger);
-        Ok(Self { log, config, stopping, csi, actors, watches, http, roll, failed, trigger })
+        Ok(Self {
+            log,
+            config,
+            stopping,
+            csi,
+            actors,
+            election,
+            watches,
+            http,
+            roll,
+            failed,
+            trigger,
+        })
     }
 
     /// Asks for a pass.
@@ -243,6 +263,8 @@ impl App {
             let within = left.min(STEP_MAX) / 2;
             step(&self.log, name, end, actor.send(Shutdown { within })).await;
         }
+        // Nobody acts any more: the next one need not wait until the Lease runs out.
+        step(&self.log, "election", end, self.election.end()).await;
         info!(self.log, "stopping watches");
         self.watches.stop.cancel();
         step(&self.log, "watches", end, self.watches.tasks.wait()).await;
@@ -278,6 +300,11 @@ impl Common {
         let cluster = KubeCluster::new(parts.kube.clone(), settings, told, &parts.log);
         let (log, faults) = (parts.log.clone(), parts.faults.clone());
         Self { log, config, live, measures, faults, trigger: TriggerHandle::new(), cluster }
+    }
+
+    fn election(&self, parts: &Parts) -> Result<Election, Error> {
+        let (kube, pod) = (parts.kube.clone(), parts.pod.as_ref());
+        Election::start(&self.config, kube, pod, &self.measures, &self.log)
     }
 
     fn supervision(&self, faults: &supervision::Faults) -> Supervision {

@@ -69,6 +69,9 @@ pub struct ControllerArgs {
     /// Configuration file (TOML); without it, the defaults and the variables alone
     #[arg(long, value_name = "FILE", env = "RDSCSI_CONFIG")]
     pub config: Option<PathBuf>,
+    /// Only look at the configuration: print what it comes to, or what is wrong with it
+    #[arg(long)]
+    pub check_config: bool,
 }
 
 /// Arguments of `sandbox`.
@@ -214,7 +217,11 @@ mod test {
         for (line, command) in [
             (
                 "rds-csi controller --config a.toml",
-                Command::Controller(ControllerArgs { config: file.clone() }),
+                Command::Controller(ControllerArgs { config: file.clone(), check_config: false }),
+            ),
+            (
+                "rds-csi controller --check-config",
+                Command::Controller(ControllerArgs { config: None, check_config: true }),
             ),
             ("rds-csi config-check a.toml", Command::ConfigCheck(ConfigCheckArgs { file })),
             (

@@ -10,6 +10,8 @@ pub mod client;
 mod deleting;
 pub mod events;
 mod identity;
+pub mod leader;
+pub mod lease;
 #[cfg(test)]
 mod mock;
 mod nodes;

@@ -11,6 +11,9 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     match cli.command {
+        Command::Controller(args) if args.check_config => {
+            cli::config_check(cli::ConfigCheckArgs { file: args.config })
+        }
         Command::Controller(args) => match cli::load(args.config) {
             Ok((sources, config)) => controller::run(sources, config),
             Err(error) => cli::refuse(&error),

@@ -202,6 +202,12 @@ pub enum Failure {
         /// `host:port` of the box.
         address: String,
     },
+    /// Another replica reconciles by now. Nothing was sent.
+    #[error("another replica reconciles; nothing was sent to {address}")]
+    NotLeading {
+        /// `host:port` of the box.
+        address: String,
+    },
     /// It was sent, and no answer came: connection lost or deadline passed.
     #[error("{address} gave no answer: {why}")]
     Unanswered {
@@ -224,7 +230,10 @@ impl Failure {
     /// Could the command have run, or be running still?
     pub fn may_have_run(&self) -> bool {
         match self {
-            Self::NotConnected { .. } | Self::Busy { .. } | Self::Stopping { .. } => false,
+            Self::NotConnected { .. }
+            | Self::Busy { .. }
+            | Self::Stopping { .. }
+            | Self::NotLeading { .. } => false,
             Self::Unanswered { .. } | Self::Unfinished { .. } => true,
         }
     }

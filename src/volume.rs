@@ -5,6 +5,7 @@
 
 pub mod capability;
 pub mod chance;
+pub mod mandate;
 pub mod turns;
 
 use std::fmt;

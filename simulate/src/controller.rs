@@ -18,6 +18,7 @@ use rds_csi::grpc::runs::Runs;
 use rds_csi::operations::reconcile::{PassReport, Reconciler};
 use rds_csi::operations::{Backend, Backends, Happened, Limits, Observer, Operations};
 use rds_csi::rds::Link;
+use rds_csi::volume::mandate::Mandate;
 use rds_csi::volume::turns::Turns;
 use rds_csi::volume::{BackendName, Refused, VolumePath};
 use slog::{Logger, o};
@@ -118,6 +119,7 @@ impl Controller {
             trigger: trigger.clone(),
             settings: interval_rx,
             links: vec![(name, connection.link)],
+            mandate: Mandate::unlimited(),
             metrics: Arc::new(NoMetrics),
         });
         let watches = CancellationToken::new();

@@ -7,6 +7,9 @@
 //! The period counts from the end of a pass, so passes never pile up. A pass that fails, panics or
 //! takes too long is repeated after 5, 10, 20 … s, never later than the period says.
 //!
+//! Of several replicas one passes: the one with the mandate. The others gather causes and wait; whoever
+//! gets the mandate passes once, and whoever loses it abandons its pass at once.
+//!
 //! After a restart it passes once: something may have been missed. It never looks at what a
 //! trigger or a link says beyond "look", and it knows nothing of volumes.
 
@@ -17,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use actix::prelude::*;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use slog::{info, warn};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::Instant;
@@ -35,6 +38,7 @@ use super::supervision::{
 use super::trigger::{Cause, Causes, Pending, Trigger, TriggerHandle};
 use crate::rds::Link;
 use crate::volume::BackendName;
+use crate::volume::mandate::Mandate;
 
 /// The delays after failed passes, bounded by the period as well.
 const RETRY: Backoff =
@@ -52,6 +56,8 @@ pub struct Parts {
     pub settings: watch::Receiver<ReconcileSettings>,
     /// The connection to every box.
     pub links: Vec<(BackendName, watch::Receiver<Link>)>,
+    /// The right to run passes.
+    pub mandate: Mandate,
     /// Measures passes.
     pub metrics: Arc<dyn ReconcileMetrics>,
 }
@@ -76,6 +82,8 @@ pub fn start(parts: Parts) -> Handles {
         settings: parts.settings,
         epochs: vec![0; parts.links.len()],
         links: parts.links,
+        leads: false,
+        mandate: parts.mandate,
         last,
         metrics: parts.metrics,
         one_pass: Arc::new(Semaphore::new(1)),
@@ -100,6 +108,9 @@ struct ReconcilerActor {
     links: Vec<(BackendName, watch::Receiver<Link>)>,
     /// The epoch in which each link was last seen up; 0 is never.
     epochs: Vec<u64>,
+    mandate: Mandate,
+    /// Did the mandate hold when it was last looked at?
+    leads: bool,
     last: watch::Sender<Option<LastPass>>,
     metrics: Arc<dyn ReconcileMetrics>,
     /// Held by the pass itself: an abandoned one may run on to its next await.
@@ -141,6 +152,8 @@ struct Running {
 
 /// A link has changed, or is looked at for the first time.
 struct LinkSeen(usize, Link);
+/// The mandate was gained or lost, or is looked at for the first time.
+struct LeadsSeen(bool);
 /// The settings have changed, or are looked at for the first time.
 struct SettingsSeen;
 
@@ -211,6 +224,15 @@ impl StreamHandler<LinkSeen> for ReconcilerActor {
     fn finished(&mut self, _: &mut Self::Context) {}
 }
 
+impl StreamHandler<LeadsSeen> for ReconcilerActor {
+    fn handle(&mut self, LeadsSeen(leads): LeadsSeen, ctx: &mut Self::Context) {
+        enter(self, ctx, Entry::Stream, |act, ctx| act.lead(ctx, leads));
+    }
+
+    /// It never ends.
+    fn finished(&mut self, _: &mut Self::Context) {}
+}
+
 impl StreamHandler<SettingsSeen> for ReconcilerActor {
     fn handle(&mut self, SettingsSeen: SettingsSeen, ctx: &mut Self::Context) {
         enter(self, ctx, Entry::Stream, Self::arm);
@@ -229,6 +251,8 @@ impl ReconcilerActor {
             ctx.add_stream(links.map(move |link| LinkSeen(index, link)));
         }
         ctx.add_stream(WatchStream::new(self.settings.clone()).map(|_| SettingsSeen));
+        ctx.add_stream(Box::pin(changes(self.mandate.clone()).map(LeadsSeen)));
+        self.leads = self.mandate.holds();
         if self.restarted {
             self.volatile.causes.add(Cause::Restart);
             // The message that stood for these may be the one that panicked.
@@ -245,8 +269,24 @@ impl ReconcilerActor {
     /// A pass is wanted.
     fn due(&mut self, ctx: &mut Context<Self>, causes: Causes) {
         self.volatile.causes.add(causes);
-        if self.volatile.begun && !self.stopping {
+        if self.volatile.begun && self.leads && !self.stopping {
             self.accept(ctx, Event::Due);
+        }
+    }
+
+    /// The mandate is ours, or is not.
+    fn lead(&mut self, ctx: &mut Context<Self>, leads: bool) {
+        if std::mem::replace(&mut self.leads, leads) == leads {
+            return;
+        }
+        if leads {
+            return self.due(ctx, Cause::Leading.into());
+        }
+        self.disarm(ctx);
+        if let Some(running) = &self.volatile.running {
+            // What it has sent is judged by the records that it names; it sends nothing more.
+            ctx.cancel_future(running.handle);
+            self.end_pass(ctx, Outcome::Abandoned);
         }
     }
 
@@ -299,7 +339,7 @@ impl ReconcilerActor {
             self.publish(running, outcome);
         }
         self.volatile.waiting.clear();
-        if self.stopping {
+        if self.stopping || !self.leads {
             self.volatile.pass = Pass::Idle;
         } else {
             self.accept(ctx, Event::Ended);
@@ -327,7 +367,7 @@ impl ReconcilerActor {
     /// Sets the one timer: the period from the end of the last pass, or earlier where that asked.
     fn arm(&mut self, ctx: &mut Context<Self>) {
         self.disarm(ctx);
-        if self.volatile.pass != Pass::Idle || self.stopping {
+        if self.volatile.pass != Pass::Idle || self.stopping || !self.leads {
             return;
         }
         let now = Instant::now();
@@ -368,6 +408,19 @@ impl ReconcilerActor {
             }
         });
     }
+}
+
+/// Whether the mandate holds, now and whenever that changes.
+fn changes(mandate: Mandate) -> impl Stream<Item = bool> {
+    futures::stream::unfold((mandate, None), |(mandate, before)| async move {
+        match before {
+            None => {}
+            Some(true) => mandate.lost().await,
+            Some(false) => mandate.gained().await,
+        }
+        let leads = before.map_or_else(|| mandate.holds(), |before: bool| !before);
+        Some((leads, (mandate, Some(leads))))
+    })
 }
 
 #[cfg(test)]

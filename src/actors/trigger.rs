@@ -32,9 +32,11 @@ pub enum Cause {
     Again = 1 << 5,
     /// An actor was restarted and may have missed something.
     Restart = 1 << 6,
+    /// This replica has become the one that reconciles.
+    Leading = 1 << 7,
 }
 
-const NAMES: [(Cause, &str); 7] = [
+const NAMES: [(Cause, &str); 8] = [
     (Cause::Timer, "timer"),
     (Cause::Startup, "startup"),
     (Cause::Node, "node"),
@@ -42,6 +44,7 @@ const NAMES: [(Cause, &str); 7] = [
     (Cause::Operator, "operator"),
     (Cause::Again, "again"),
     (Cause::Restart, "restart"),
+    (Cause::Leading, "leading"),
 ];
 
 /// A set of causes.

@@ -8,10 +8,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::roll::Roll;
-use super::status;
+use super::{election, status};
 use crate::actors::probe::{LinkSource, ProbeHandle};
 use crate::actors::reconciler::{LastPass, Outcome};
 use crate::cluster::Cluster;
+use crate::cluster::leader::Leader;
 use crate::grpc::identity::{ProbeSource, Readiness as Probed};
 use crate::grpc::runs::Runs;
 use crate::http::{Health, Readiness};
@@ -30,6 +31,8 @@ pub struct AppHealth {
     pub cluster: Arc<dyn Cluster>,
     /// The state of each connection.
     pub links: Vec<LinkSource>,
+    /// May this replica reconcile?
+    pub leader: Leader,
     /// The latest pass.
     pub last: watch::Receiver<Option<LastPass>>,
     /// What it did.
@@ -60,7 +63,9 @@ impl Health for AppHealth {
 
     async fn readyz(&self) -> Readiness {
         let probed = self.probe.readiness().await;
-        let fields = Map::from_iter([("boxes".to_owned(), self.boxes())]);
+        let leader = election::shown(&self.leader);
+        let fields =
+            Map::from_iter([("boxes".to_owned(), self.boxes()), ("leader".to_owned(), leader)]);
         Readiness { ready: probed.ready, reasons: probed.reasons, fields }
     }
 
@@ -80,6 +85,7 @@ impl Health for AppHealth {
                 "watches_failing_seconds": Value::Object(failing.collect()),
             },
             "cluster": status::of(&self.cluster.view()),
+            "leader": election::shown(&self.leader),
             "last_pass": self.last_pass(),
             "requests_in_work": self.runs.count(),
             "configuration_refused": *self.rejected.borrow(),

@@ -29,6 +29,11 @@ impl Measures {
     pub fn event(&self, reason: Reason) {
         self.metrics.events.posted(reason.as_str());
     }
+
+    /// Does this replica reconcile?
+    pub fn leading(&self, leads: bool) {
+        self.metrics.reconcile.leading(leads);
+    }
 }
 
 impl ActorMetrics for Measures {

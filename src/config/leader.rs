@@ -61,10 +61,6 @@ impl LeaderConfig {
                 "retry_period",
                 "must be less than half of leader.renew_deadline: one attempt may fail",
             )
-            .lasts(
-                "retry_period",
-                self.retry_period,
-                [Duration::from_millis(100), seconds(1800)],
-            );
+            .lasts("retry_period", self.retry_period, [Duration::from_millis(100), seconds(1800)]);
     }
 }

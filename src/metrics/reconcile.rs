@@ -24,6 +24,7 @@ pub struct ReconcileMetrics {
     actions: Counter<1>,
     fences: Counter<2>,
     suspect_nodes: Gauge<0>,
+    leading: Gauge<0>,
     holds: Gauge<1>,
     orphans_cleaned: Counter<0>,
 }
@@ -55,6 +56,9 @@ impl ReconcileMetrics {
             fences: register.counter("rds_csi_fences_total", "Fences", ["reason", "result"])?,
             suspect_nodes: register
                 .gauge("rds_csi_suspect_nodes", "Nodes that are suspect at present", [])?
+                .known(&[[]]),
+            leading: register
+                .gauge("rds_csi_leading", "1 on the replica that reconciles, else 0", [])?
                 .known(&[[]]),
             holds: register.gauge(
                 "rds_csi_holds",
@@ -96,6 +100,11 @@ impl ReconcileMetrics {
     /// So many nodes are suspect at present.
     pub fn suspect_nodes(&self, count: usize) {
         self.suspect_nodes.set([], count as f64);
+    }
+
+    /// Does this replica reconcile at present?
+    pub fn leading(&self, leads: bool) {
+        self.leading.set([], if leads { 1.0 } else { 0.0 });
     }
 
     /// So many volumes are held at present for this reason; 0 when it is over.

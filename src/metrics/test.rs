@@ -53,6 +53,7 @@ fn every_promised_name_is_served_with_its_labels() {
         "rds_csi_reconcile_passes_total{cause=\"timer\",result=\"success\"} 0",
         "rds_csi_fences_total{reason=\"node_gone\",result=\"confirmed\"} 1",
         "rds_csi_suspect_nodes 0",
+        "rds_csi_leading 0",
         "rds_csi_holds{reason=\"storm\"} 2",
         "rds_csi_config_reload_total{result=\"refused\"} 0",
         "rds_csi_grpc_requests_total{code=\"OK\",method=\"CreateVolume\"} 1",

@@ -7,7 +7,7 @@ use crate::attachment::export::Terms;
 use crate::attachment::ledger::{Copy, FencedFrom, PREFIX, Record, State};
 use crate::attachment::standing::Standing;
 use crate::cluster::{ClusterError, CopyState};
-use crate::rds::{self, Command, Disk, Reply};
+use crate::rds::{self, Command, Disk, Failure, Reply};
 use crate::volume::{ImagePath, NodeName};
 
 /// How often a copy is written again after the PV changed under us for other reasons.
@@ -50,8 +50,12 @@ impl Details {
 }
 
 impl Operations {
-    /// Runs one command for this volume.
+    /// Runs one command for this volume, unless a pass of ours runs it and another replica has
+    /// become the one that reconciles.
     pub(super) async fn run(&self, ground: &Ground, command: Command) -> Result<Reply, Error> {
+        if !ground.turn.may_act() {
+            return Err(Failure::NotLeading { address: ground.backend.address.clone() }.into());
+        }
         Ok(ground.backend.rds.execute(command, Some(ground.turn.clone())).await?)
     }
 

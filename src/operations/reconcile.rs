@@ -30,6 +30,7 @@ use crate::attachment::standing::{Standing, standing};
 use crate::attachment::verdict::{Action, Facts, FenceCause, Io, Rules, Verdict, verdict};
 use crate::cluster::{About, Deleting, Identity, Notice, Reason, View};
 use crate::rds::{Command, Disk};
+use crate::volume::mandate::Mandate;
 use crate::volume::{BackendName, NodeName, VolumeId};
 
 /// How many volumes are changed at a time.
@@ -95,6 +96,7 @@ impl PassReport {
 /// Runs passes. One at a time: whoever calls sees to that.
 pub struct Reconciler {
     operations: Operations,
+    mandate: Mandate,
     memory: Mutex<Memory>,
     has_started: AtomicBool,
 }
@@ -102,7 +104,17 @@ pub struct Reconciler {
 impl Reconciler {
     /// A reconciler that has seen nothing yet.
     pub fn new(operations: Operations) -> Self {
-        Self { operations, memory: Mutex::default(), has_started: AtomicBool::new(false) }
+        Self {
+            operations,
+            mandate: Mandate::unlimited(),
+            memory: Mutex::default(),
+            has_started: AtomicBool::new(false),
+        }
+    }
+
+    /// The same, changing nothing but while `mandate` holds.
+    pub fn under(self, mandate: Mandate) -> Self {
+        Self { mandate, ..self }
     }
 
     /// One pass over all boxes. A box that cannot be read is held, the others go on. An error
@@ -308,7 +320,7 @@ impl Reconciler {
         step: Step,
         report: &mut PassReport,
     ) {
-        let act = act::Act { operations: &self.operations, identity };
+        let act = act::Act { operations: &self.operations, identity, mandate: &self.mandate };
         let mut jobs: Vec<BoxFuture<'_, Stepped<'_>>> = Vec::new();
         for &(found, verdict) in volumes {
             jobs.push(

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::volume::VolumeId;
+use crate::volume::mandate::Mandate;
 
 /// Who has a turn. Cloning shares it.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +19,8 @@ pub struct Turns {
 #[derive(Debug, Clone)]
 pub struct Turn {
     held: Arc<Held>,
+    /// What the work with it needs, where nobody else has asked for it.
+    mandate: Option<Mandate>,
 }
 
 #[derive(Debug)]
@@ -30,7 +33,10 @@ impl Turns {
     /// Takes the turn of `volume`, or `None` while somebody else has it.
     pub fn take(&self, volume: &VolumeId) -> Option<Turn> {
         let taken = self.lock().insert(volume.clone());
-        taken.then(|| Turn { held: Arc::new(Held { volume: volume.clone(), turns: self.clone() }) })
+        taken.then(|| {
+            let held = Arc::new(Held { volume: volume.clone(), turns: self.clone() });
+            Turn { held, mandate: None }
+        })
     }
 
     /// How many volumes are being changed now.
@@ -47,6 +53,21 @@ impl Turn {
     /// The volume whose turn it is.
     pub fn volume(&self) -> &VolumeId {
         &self.held.volume
+    }
+
+    /// The same turn, for work that `mandate` allows.
+    pub fn under(self, mandate: Mandate) -> Self {
+        Self { mandate: Some(mandate), ..self }
+    }
+
+    /// What must hold in the moment in which a command of this turn is sent.
+    pub fn mandate(&self) -> Option<&Mandate> {
+        self.mandate.as_ref()
+    }
+
+    /// May the work go on?
+    pub fn may_act(&self) -> bool {
+        self.mandate.as_ref().is_none_or(Mandate::holds)
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::rds::{Command, Failure, Link, Reply};
+use crate::volume::mandate::Mandate;
 use crate::volume::turns::Turn;
 
 /// Where the answer to a command goes.
@@ -25,6 +26,18 @@ pub struct Job {
     pub answer: AnswerTo,
     /// If it still waits then, it is answered that the box is busy.
     pub expires: Instant,
+}
+
+impl Job {
+    /// What must hold when it is sent.
+    pub fn mandate(&self) -> Option<&Mandate> {
+        self.turn.as_ref().and_then(Turn::mandate)
+    }
+
+    /// May it be sent now?
+    pub fn may_act(&self) -> bool {
+        self.turn.as_ref().is_none_or(Turn::may_act)
+    }
 }
 
 /// Why a command was not taken, or not kept.

@@ -17,6 +17,10 @@
 //! most likely the console did not understand the line, and one job is to blame, or the form. Then
 //! each job runs alone. That is its re-read, too: every command looks at the box before it acts and
 //! prints what it finds, so one that had run after all changes nothing and tells its caller so.
+//!
+//! A job that needs a mandate (a pass runs it) is sent only while that holds, which is looked at
+//! before every step of the way: while it waited here another replica may have become the one that
+//! reconciles.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -33,6 +37,7 @@ use super::sessions::{Line, NoReply, Sessions};
 use crate::actors::supervision::{Panicked, caught};
 use crate::rds::ssh::Session;
 use crate::rds::{Command, Failure, Link, Reply};
+use crate::volume::mandate::{Mandate, while_held};
 use crate::volume::turns::Turn;
 
 /// The outcome of a command that has a reply.
@@ -144,16 +149,14 @@ pub async fn run(
     let mut lane =
         Lane { shop, abandoned, may_have_run: false, ended: Ended { session, ..Ended::default() } };
     let again = lane.exec(work).await;
-    let all = again.len();
-    // Whatever becomes of them now, the line that they shared was sent.
-    lane.may_have_run = true;
+    let (all, was_sent) = (again.len(), lane.may_have_run);
     for job in again {
         let sessions = &lane.shop.sessions;
         let work = Work::alone(job, &sessions.language, &sessions.settings());
         lane.exec(work).await;
     }
     let answered = lane.ended.outcomes.iter().filter(|outcome| **outcome == ANSWERED).count();
-    lane.ended.wants_each_alone = all > 0 && answered == all;
+    lane.ended.wants_each_alone = was_sent && all > 0 && answered == all;
     lane.ended
 }
 
@@ -170,12 +173,29 @@ impl Lane {
     /// One exec. Answers its jobs, or gives back those that shall run alone.
     async fn exec(&mut self, work: Work) -> Vec<Job> {
         let Work { jobs, line, within } = work;
+        let jobs = match self.refuse(jobs) {
+            // The line holds the refused ones, so nothing of it is sent; the others go alone.
+            (jobs, true) => return jobs,
+            (jobs, false) => jobs,
+        };
+        let mandates: Vec<Mandate> = jobs.iter().filter_map(Job::mandate).cloned().collect();
         let sent = AtomicBool::new(self.may_have_run);
         let session = self.ended.session.take();
+        let attempt = while_held(&mandates, attempt(&self.shop, session, &line, within, &sent));
         let attempt = tokio::select! {
             biased;
             () = self.abandoned.cancelled() => None,
-            attempt = caught(attempt(&self.shop, session, &line, within, &sent)) => Some(attempt),
+            attempt = caught(attempt) => Some(attempt),
+        };
+        let attempt = match attempt {
+            Some(Ok(None)) if !sent.load(SeqCst) => return self.refuse(jobs).0,
+            Some(Ok(None)) => {
+                let why = "another replica reconciles since it was sent".to_owned();
+                Some(Ok((None, Err(NoReply::Unanswered(why)))))
+            }
+            Some(Ok(Some(attempt))) => Some(Ok(attempt)),
+            Some(Err(panic)) => Some(Err(panic)),
+            None => None,
         };
         let sent = sent.load(SeqCst);
         let address = self.shop.sessions.connect.address().to_owned();
@@ -209,6 +229,18 @@ impl Lane {
         Vec::new()
     }
 
+    /// Answers the jobs of a pass that is another replica's to run by now, and gives back the
+    /// others; were there any of the first kind?
+    fn refuse(&mut self, jobs: Vec<Job>) -> (Vec<Job>, bool) {
+        let (jobs, not_ours): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(Job::may_act);
+        let any = !not_ours.is_empty();
+        for job in not_ours {
+            let address = self.shop.sessions.connect.address().to_owned();
+            self.answer(job, Err(Failure::NotLeading { address }), false);
+        }
+        (jobs, any)
+    }
+
     /// Answers the jobs of a line that came back.
     fn read(&mut self, jobs: Vec<Job>, replies: Vec<Result<Reply, String>>) -> Vec<Job> {
         let shared = jobs.len() > 1;
@@ -219,6 +251,8 @@ impl Lane {
             warn!(self.shop.log, "box did not finish a line of several commands; each goes alone";
                 "address" => self.shop.sessions.connect.address(), "commands" => jobs.len(),
                 "error" => said);
+            // Whatever becomes of them now, the line that they shared was sent.
+            self.may_have_run = true;
             return jobs;
         }
         for (job, reply) in jobs.into_iter().zip(replies) {

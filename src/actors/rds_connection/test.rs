@@ -1,3 +1,4 @@
+mod leadership;
 mod restarts;
 mod scripted;
 mod shared;

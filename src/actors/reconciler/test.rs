@@ -8,6 +8,7 @@ use crate::actors::NoMetrics;
 use crate::actors::doubles::{Restarted, pass, supervision};
 use crate::actors::supervision::{Cause as Why, Faults};
 use crate::rds::System;
+use crate::volume::mandate::Term;
 
 /// Passes that take a second, and what is asked of them.
 #[derive(Default)]
@@ -72,6 +73,10 @@ fn up(epoch: u64) -> Link {
 }
 
 fn subject() -> Subject {
+    subject_under(Mandate::unlimited())
+}
+
+fn subject_under(mandate: Mandate) -> Subject {
     let (supervision, faults, restarted) = supervision();
     let work = Arc::new(Work::default());
     *work.start.lock().unwrap() = Some(Instant::now());
@@ -85,6 +90,7 @@ fn subject() -> Subject {
         trigger: trigger.clone(),
         settings: settings_seen,
         links: vec![(BackendName::parse("box").unwrap(), link_seen)],
+        mandate,
         metrics: Arc::new(NoMetrics),
     });
     Subject { work, trigger, settings, link, handles, faults, restarted }
@@ -291,4 +297,50 @@ async fn a_panic_in_any_entry_loses_no_trigger() {
         pass(10_000).await;
         assert_eq!(subject.count(), before + 1, "{entry:?}: deaf afterwards");
     }
+}
+
+fn mandate(term: Term) -> (watch::Sender<Term>, Mandate) {
+    let (give, term) = watch::channel(term);
+    (give, Mandate::following(term))
+}
+
+#[actix::test]
+async fn without_a_mandate_causes_gather_and_whoever_gets_it_passes_once() {
+    tokio::time::pause();
+    let (give, mandate) = mandate(Term::None);
+    let subject = subject_under(mandate);
+    subject.trigger.fire(Cause::Startup);
+    subject.trigger.fire(Cause::Node);
+    subject.link.send_replace(up(1));
+    pass(3_600_000).await;
+    assert_eq!(subject.began(), [], "not even for the period");
+    give.send_replace(Term::Unlimited);
+    pass(10_000).await;
+    let causes = "startup,node,reconnected,leading";
+    assert_eq!(subject.began(), [(3_600_000, causes.into())]);
+}
+
+#[actix::test]
+async fn a_lost_mandate_ends_the_pass_and_none_follows_until_it_is_back() {
+    tokio::time::pause();
+    let end = Instant::now() + Duration::from_millis(500);
+    let (give, mandate) = mandate(Term::Until(end));
+    let subject = subject_under(mandate);
+    subject.trigger.fire(Cause::Startup);
+    pass(100).await;
+    assert_eq!(subject.work.running.load(SeqCst), 1);
+    // One more is due when the mandate ends.
+    subject.trigger.fire(Cause::Node);
+    pass(500).await;
+    assert_eq!(subject.work.running.load(SeqCst), 0, "dropped at the end of the term");
+    let last = subject.handles.last.borrow().clone();
+    assert_eq!(last.map(|last| last.outcome), Some(Outcome::Abandoned));
+    subject.trigger.fire(Cause::Operator);
+    pass(3_600_000).await;
+    assert_eq!(subject.began().len(), 1);
+    give.send_replace(Term::Unlimited);
+    pass(10_000).await;
+    let began = subject.began();
+    assert_eq!(began.len(), 2, "{began:?}");
+    assert_eq!(began[1].1, "node,operator,leading");
 }

@@ -10,6 +10,7 @@ use crate::operations::ground::Ground;
 use crate::operations::{Error, Happened, Kind, Operations};
 use crate::rds::{Command, Disk, NewDisk};
 use crate::volume::NodeName;
+use crate::volume::mandate::Mandate;
 
 /// What became of a verdict.
 pub(super) enum Done {
@@ -29,6 +30,8 @@ pub(super) enum Done {
 pub(super) struct Act<'a> {
     pub operations: &'a Operations,
     pub identity: &'a Identity,
+    /// Without it nothing is changed.
+    pub mandate: &'a Mandate,
 }
 
 impl Act<'_> {
@@ -100,6 +103,7 @@ impl Act<'_> {
         let Some(turn) = self.operations.turns.take(&found.id) else {
             return Ok(None);
         };
+        let turn = turn.under(self.mandate.clone());
         let view = self.operations.cluster.view();
         let handle = found.id.handle(&self.operations.backends.bare_ids);
         let now = view.volumes.values().find(|volume| volume.handle == handle).cloned();
@@ -306,6 +310,9 @@ impl Act<'_> {
     async fn release(self, ground: &Ground, found: &Found, fenced: &Record) -> Result<(), Error> {
         let stale = found.stale.iter().filter(|va| !va.deleting);
         for attachment in stale.filter(|va| fenced.nodes.contains(&ground.tag(&va.node))) {
+            if !self.mandate.holds() {
+                return Err(Error::new(Kind::Unavailable, "another replica reconciles"));
+            }
             match self.operations.cluster.delete_attachment(attachment).await {
                 Ok(()) | Err(ClusterError::NotFound(_)) => {}
                 Err(error) => return Err(error.into()),

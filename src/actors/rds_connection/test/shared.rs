@@ -48,6 +48,7 @@ fn words(answers: &[Result<Reply, Failure>]) -> Vec<&'static str> {
         Err(Failure::Unanswered { .. }) => "unanswered",
         Err(Failure::NotConnected { .. }) => "not_connected",
         Err(Failure::Stopping { .. }) => "stopping",
+        Err(Failure::NotLeading { .. }) => "not_leading",
         Err(Failure::Busy { .. }) => "busy",
     };
     answers.iter().map(word).collect()
