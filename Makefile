@@ -11,7 +11,7 @@ SEED ?= 1
 BUILD_PACKAGES := build-essential libsodium-dev libssl-dev pkg-config
 TEST_PACKAGES := $(BUILD_PACKAGES) openssh-server openssh-client
 
-.PHONY: help demo test simulate simulate-test check fmt packages-build packages-test
+.PHONY: help demo test simulate simulate-test chart manifests image check fmt packages-build packages-test
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,23 @@ simulate: packages-build ## the whole controller from SEEDS seeds, beginning wit
 
 simulate-test: packages-build ## does the simulation repeat itself, and does it find bugs made on purpose?
 	$(SIMULATION) test $(SIMULATED)
+
+# helm is built from its sources, once; or name one of your own.
+HELM_VERSION := v4.3.1
+HELM ?= $(CURDIR)/target/helm/$(HELM_VERSION)/helm
+
+chart: packages-build $(HELM) ## lint the chart, render it in every way, compare it with deploy/manifests (needs Go)
+	HELM=$(HELM) $(CARGO) test --test chart --test chart_rendered
+
+manifests: $(HELM) ## render deploy/manifests anew from the chart (needs Go)
+	HELM=$(HELM) deploy/render
+
+$(CURDIR)/target/helm/%/helm:
+	GOBIN=$(@D) CGO_ENABLED=0 go install helm.sh/helm/v4/cmd/helm@$*
+
+image: packages-build ## an OCI archive with its bill of materials in target/image, without registry, daemon or root
+	$(CARGO) build --release --locked --package rds-csi --bin rds-csi
+	deploy/image/build --binary target/release/rds-csi --output target/image/rds-csi.tar --cache target/image/packages
 
 check: packages-build ## formatting, lints, documentation, dependency rule
 	$(CARGO) fmt --all --check

@@ -51,7 +51,8 @@ key_path = "/etc/rds-csi/ssh/{{ $name }}/key"
 {{- $_ := set $config "backend_defaults" $defaults -}}
 {{- $boxes := deepCopy .Values.backends -}}
 {{- range $boxes }}{{ $box := . }}{{ range $live }}{{ $_ := unset $box . }}{{ end }}{{ end -}}
-{{- toJson (list $config $boxes .Values.driverName .Values.metrics .Values.clusterSecret) | sha256sum -}}
+{{- $others := list .Values.driverName .Values.metrics.address .Values.metrics.port (include "rds-csi.cluster-secret" .) -}}
+{{- toJson (list $config $boxes $others) | sha256sum -}}
 {{- end }}
 
 {{/* What a schema cannot say. `fail` is only a warning in `helm lint`. */}}

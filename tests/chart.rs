@@ -1,0 +1,265 @@
+//! The chart and the plain manifests, as far as they can be looked at without helm: that they are of
+//! the forms that Kubernetes knows, that every value is documented and described, and that they agree
+//! with the driver about names and keys. What helm makes of them is in `chart_rendered.rs`.
+
+#[path = "chart/files.rs"]
+mod files;
+#[path = "chart/typed.rs"]
+mod typed;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rds_csi::config::reference::lines;
+use rds_csi::config::{Config, Sources};
+use serde_json::Value;
+
+use self::files::{documents, read, yaml};
+
+fn manifests() -> Vec<Value> {
+    documents(&read("deploy/manifests/rds-csi.yaml"))
+}
+
+fn one<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+    let found =
+        objects.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
+    found.unwrap_or_else(|| panic!("no {kind} {name}"))
+}
+
+#[test]
+fn every_manifest_has_only_fields_that_kubernetes_knows() {
+    let mut objects = manifests();
+    objects.extend(documents(&read("deploy/manifests/namespace.yaml")));
+    assert!(objects.len() > 20, "{}", objects.len());
+    for object in &objects {
+        typed::check(object);
+    }
+}
+
+#[test]
+fn a_field_that_kubernetes_does_not_know_is_found() {
+    let mut deployment = one(&manifests(), "Deployment", "rds-csi-controller").clone();
+    deployment["spec"]["template"]["spec"]["contianers"] = Value::Array(Vec::new());
+    assert_eq!(typed::unknown_fields(&deployment), ["/spec/template/spec/contianers"]);
+}
+
+/// The configuration that the plain manifests give the driver.
+fn mounted(objects: &[Value]) -> Config {
+    let map = one(objects, "ConfigMap", "rds-csi-config");
+    let text = map["data"]["config.toml"].as_str().unwrap();
+    Config::parse(&Sources::default(), Some(text)).unwrap()
+}
+
+#[test]
+fn the_driver_takes_the_configuration_and_the_roles_name_what_it_uses() {
+    let objects = manifests();
+    let config = mounted(&objects);
+    let role = one(&objects, "Role", "rds-csi-driver");
+    let named = |resource: &str| -> Vec<&str> {
+        let rules = role["rules"].as_array().unwrap().iter();
+        let of = rules.filter(|rule| rule["resources"][0] == resource);
+        of.flat_map(|rule| rule["resourceNames"].as_array().into_iter().flatten())
+            .map(|name| name.as_str().unwrap())
+            .collect()
+    };
+    assert_eq!(named("secrets"), [config.cluster.secret_name.as_str()]);
+    assert_eq!(named("leases"), [config.leader.lease.as_str()]);
+    assert_eq!(named("configmaps"), [format!("{}-deleting", config.driver.release)]);
+    let driver = one(&objects, "CSIDriver", &config.driver.name);
+    assert_eq!(driver["spec"]["attachRequired"], true);
+    for class in objects.iter().filter(|object| object["kind"] == "StorageClass") {
+        assert_eq!(class["provisioner"], config.driver.name.as_str());
+    }
+}
+
+#[test]
+fn the_socket_the_key_and_the_port_are_where_the_driver_looks() {
+    let objects = manifests();
+    let config = mounted(&objects);
+    let deployment = one(&objects, "Deployment", "rds-csi-controller");
+    let pod = &deployment["spec"]["template"]["spec"];
+    let containers = pod["containers"].as_array().unwrap();
+    let mounts = |container: &Value| -> BTreeMap<String, String> {
+        let mounts = container["volumeMounts"].as_array().unwrap().iter();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        mounts.map(|mount| (text(&mount["mountPath"]), text(&mount["name"]))).collect()
+    };
+    let socket = config.driver.socket_path();
+    for container in containers {
+        let folder = socket.parent().unwrap().to_str().unwrap();
+        assert_eq!(mounts(container).get(folder).map(String::as_str), Some("socket"));
+        let args: Vec<&str> =
+            container["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap()).collect();
+        if container["name"] != "rds-csi" {
+            let address = format!("--csi-address={}", socket.display());
+            assert!(args.contains(&address.as_str()), "{args:?}");
+        }
+    }
+    let key = &config.backends.values().next().unwrap().key_path;
+    let folder = key.parent().unwrap().to_str().unwrap();
+    let volume = mounts(&containers[0])[folder].clone();
+    let volumes = pod["volumes"].as_array().unwrap();
+    let volume = volumes.iter().find(|one| one["name"] == volume.as_str()).unwrap();
+    assert_eq!(volume["secret"]["items"][0]["path"], key.file_name().unwrap().to_str().unwrap());
+    assert_eq!(volume["secret"]["defaultMode"], 0o440);
+    let port = &containers[0]["ports"][0]["containerPort"];
+    assert_eq!(*port, config.http.listen.port());
+    // The driver ends before kubelet kills it.
+    let grace = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
+    assert!(config.shutdown.deadline.as_secs() < grace);
+}
+
+#[test]
+fn no_container_of_the_controller_may_do_more_than_it_needs() {
+    let objects = manifests();
+    let pod = &one(&objects, "Deployment", "rds-csi-controller")["spec"]["template"]["spec"];
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    for field in ["hostNetwork", "hostPID", "hostIPC"] {
+        assert!(pod[field].is_null(), "{field}");
+    }
+    for container in pod["containers"].as_array().unwrap() {
+        let security = &container["securityContext"];
+        let name = &container["name"];
+        assert_eq!(security["readOnlyRootFilesystem"], true, "{name}");
+        assert_eq!(security["allowPrivilegeEscalation"], false, "{name}");
+        assert_eq!(security["capabilities"]["drop"][0], "ALL", "{name}");
+        assert!(security["runAsUser"].is_null(), "{name}: all share the uid of the pod");
+    }
+}
+
+#[test]
+fn versions_are_those_of_the_driver() {
+    let chart = yaml(&read("deploy/chart/Chart.yaml"));
+    assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn every_value_has_a_comment_right_before_it() {
+    let text = read("deploy/chart/values.yaml");
+    let mut before = "";
+    for line in text.lines() {
+        let entry = line.trim_start().trim_start_matches("- ");
+        let is_comment = entry.starts_with('#');
+        let begins_table = entry.ends_with(':');
+        if !entry.is_empty() && !is_comment && !begins_table && !line.contains("- {") {
+            let commented = before.trim_start().trim_start_matches("- ").starts_with('#');
+            assert!(commented, "no comment before: {line}");
+        }
+        before = line;
+    }
+}
+
+/// All keys of a value that are not themselves tables, as `/a/b`.
+fn leaves(value: &Value, path: &str, into: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            for (key, value) in map {
+                // As in a JSON pointer: names of labels have slashes of their own.
+                leaves(value, &format!("{path}/{}", key.replace('/', "~1")), into);
+            }
+        }
+        Value::Array(members) if members.first().is_some_and(Value::is_object) => {
+            members.iter().for_each(|member| leaves(member, &format!("{path}/[]"), into));
+        }
+        _ => {
+            into.insert(path.to_owned());
+        }
+    }
+}
+
+/// What the schema says of a path: `Err` with the first part that it does not know.
+fn described<'a>(schema: &'a Value, path: &str) -> Result<&'a Value, String> {
+    let mut here = schema;
+    for part in path.split('/').skip(1) {
+        let next = match part {
+            "[]" => &here["items"],
+            key => match &here["properties"][key.replace("~1", "/")] {
+                Value::Null => &here["additionalProperties"],
+                known => known,
+            },
+        };
+        if !next.is_object() {
+            return Err(format!("{path} at {part}"));
+        }
+        here = next;
+    }
+    Ok(here)
+}
+
+#[test]
+fn the_schema_describes_every_value_and_nothing_else() {
+    let schema: Value = serde_json::from_str(&read("deploy/chart/values.schema.json")).unwrap();
+    let mut given = BTreeSet::new();
+    leaves(&yaml(&read("deploy/chart/values.yaml")), "", &mut given);
+    for path in &given {
+        let found = described(&schema, path).unwrap();
+        assert!(!found["type"].is_null() || found["enum"].is_array(), "{path}: {found}");
+    }
+    // The other way round: whatever the schema lists as a key of the chart is in values.yaml.
+    let mut known = Vec::new();
+    properties(&schema, "", &mut known);
+    for (path, property) in known {
+        let ours = path.starts_with("/config/") || path.starts_with("/backends/");
+        let listed =
+            given.iter().any(|given| *given == path || given.starts_with(&format!("{path}/")));
+        assert!(ours || listed || path == "/global", "{path} is not in values.yaml");
+        assert!(property["description"].is_string(), "{path} has no description");
+    }
+}
+
+fn properties<'a>(schema: &'a Value, path: &str, into: &mut Vec<(String, &'a Value)>) {
+    let listed = schema["properties"].as_object().into_iter().flatten();
+    for (key, property) in listed {
+        let path = format!("{path}/{key}");
+        // What is of Kubernetes' own types is described there.
+        if !["resources", "tolerations", "imagePullSecrets", "env"].contains(&key.as_str()) {
+            properties(property, &path, into);
+        }
+        into.push((path, property));
+    }
+    if schema["items"].is_object() {
+        properties(&schema["items"], &format!("{path}/[]"), into);
+    }
+}
+
+#[test]
+fn the_schema_has_every_key_of_the_configuration_with_the_words_of_its_reference() {
+    let schema: Value = serde_json::from_str(&read("deploy/chart/values.schema.json")).unwrap();
+    // What the chart fills in itself.
+    let ours = [
+        "driver.name",
+        "driver.endpoint",
+        "driver.endpoint_group",
+        "driver.release",
+        "driver.namespace",
+        "http.listen",
+        "cluster.kubeconfig",
+        "cluster.secret_name",
+        "leader.lease",
+        "backends.main.key_path",
+    ];
+    for (table, line) in lines() {
+        let name =
+            if table.is_empty() { line.key.to_owned() } else { format!("{table}.{}", line.key) };
+        if ours.contains(&name.as_str()) {
+            continue;
+        }
+        let places = match table {
+            "backends.main" | "backend_defaults" => {
+                vec![
+                    format!("/backends/any/{}", line.key),
+                    format!("/config/backend_defaults/{}", line.key),
+                ]
+            }
+            _ => vec![format!("/config/{}", name.replace('.', "/"))],
+        };
+        for place in places {
+            let property = described(&schema, &place).unwrap_or_else(|_| {
+                panic!("{name} of config/default.toml is not in the schema: {place}")
+            });
+            let comment = line.comment.trim_start_matches("[live] ");
+            assert_eq!(property["description"], comment, "{place}");
+        }
+    }
+}
