@@ -14,6 +14,7 @@ mod surroundings;
 mod backends;
 mod configuration;
 mod keys;
+mod leadership;
 mod outage;
 mod process;
 mod stop;

@@ -26,11 +26,17 @@ pub struct Daemon {
 impl Daemon {
     /// Starts the controller with this configuration file and nothing of our environment.
     pub fn start(config: &Path) -> Self {
+        Self::start_with(config, &[])
+    }
+
+    /// The same, with these variables.
+    pub fn start_with(config: &Path, variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_rds-csi"))
             .arg("controller")
             .arg("--config")
             .arg(config)
             .env_clear()
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -143,9 +149,14 @@ impl Daemon {
 
     /// Asks it to stop.
     pub async fn terminate(&self) {
+        self.signal("-TERM").await;
+    }
+
+    /// Sends it a signal.
+    pub async fn signal(&self, signal: &str) {
         let id = self.child.id().unwrap().to_string();
         let mut kill = Command::new("kill");
-        assert!(kill.args(["-TERM", &id]).status().await.unwrap().success());
+        assert!(kill.args([signal, &id]).status().await.unwrap().success());
     }
 
     /// Waits for the end of the process and of its log.
