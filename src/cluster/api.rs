@@ -15,10 +15,12 @@
 //! | volumeattachments.storage.k8s.io | list, watch, delete | cluster |
 //! | namespaces | get | cluster, only `kube-system`; not where `cluster.id` is configured |
 //! | events | create, patch | cluster: claims lie in all namespaces |
-//! | secrets | create | own namespace |
 //! | secrets | get | own namespace, only the cluster Secret |
+//! | secrets | create | own namespace, where nobody else makes that Secret (the chart does) |
 //! | configmaps | create | own namespace |
 //! | configmaps | get, patch | own namespace, only `<release>-deleting` |
+//! | leases.coordination.k8s.io | create | own namespace, where there is an election |
+//! | leases.coordination.k8s.io | get, update | own namespace, only `leader.lease` |
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -76,6 +76,18 @@ impl Identities {
         uid.ok_or_else(|| ClusterError::Refused(format!("{what} has no uid")))
     }
 
+    /// There is none, and we could not make one: the chart grants no right to do so, because it
+    /// makes the Secret itself.
+    fn missing(&self, error: ClusterError) -> ClusterError {
+        let ClusterError::Refused(why) = error else { return error };
+        let (what, namespace, secret) = (self.what(), &self.namespace, &self.secret);
+        ClusterError::Refused(format!(
+            "{what} does not exist and may not be made here ({why}); make it: head -c {KEY_BYTES} \
+             /dev/urandom | kubectl --namespace {namespace} create secret generic {secret} \
+             --from-file={KEY}=/dev/stdin"
+        ))
+    }
+
     fn what(&self) -> String {
         format!("Secret {}/{}", self.namespace, self.secret)
     }
@@ -134,7 +146,7 @@ impl Identities {
             match client.request_text(request).await {
                 Ok(_) => Ok(true),
                 Err(error) if exists_already(&error) => Ok(false),
-                Err(error) => Err(meaning(&what, &error)),
+                Err(error) => Err(self.missing(meaning(&what, &error))),
             }
         };
         if self.requests.bounded(&what, create).await? {

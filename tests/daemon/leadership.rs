@@ -29,7 +29,7 @@ async fn replica(around: &Surroundings, pod: &str) -> (Daemon, Csi) {
 async fn reconciles(daemon: &Daemon) -> bool {
     let ready = daemon.json("/readyz").await;
     let status = daemon.json("/statusz").await;
-    assert!(ready["leader"]["reconciles"].is_boolean(), "{ready}");
+    assert!(ready["fields"]["leader"]["reconciles"].is_boolean(), "{ready}");
     status["leader"]["reconciles"].as_bool().unwrap()
 }
 

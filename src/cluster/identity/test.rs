@@ -90,6 +90,20 @@ async fn when_two_controllers_make_it_at_once_both_use_the_one_that_lies_there()
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_it_is_missing_and_may_not_be_made_the_command_that_makes_it_is_named() {
+    let (identities, mut mock) = rig(Some("c"));
+    let (identity, ()) = tokio::join!(identities.get(), async {
+        mock.expect(Method::GET, SECRET).await.fail(404, "NotFound");
+        mock.expect(Method::POST, SECRETS).await.fail(403, "Forbidden");
+    });
+    let Err(ClusterError::Refused(why)) = identity else {
+        panic!("{identity:?}");
+    };
+    let command = "kubectl --namespace storage create secret generic rds-cluster";
+    assert!(why.contains(command), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unusable_secret_is_refused_with_its_name_and_never_overwritten() {
     let mut without_key = secret(32);
     without_key["data"] = json!({"other": "AAAA"});
