@@ -2,6 +2,8 @@
 //! the forms that Kubernetes knows, that every value is documented and described, and that they agree
 //! with the driver about names and keys. What helm makes of them is in `chart_rendered.rs`.
 
+#![expect(clippy::unwrap_used, reason = "a test: a panic is its answer")]
+
 #[path = "chart/files.rs"]
 mod files;
 #[path = "chart/typed.rs"]
@@ -124,6 +126,18 @@ fn no_container_of_the_controller_may_do_more_than_it_needs() {
         assert_eq!(security["allowPrivilegeEscalation"], false, "{name}");
         assert_eq!(security["capabilities"]["drop"][0], "ALL", "{name}");
         assert!(security["runAsUser"].is_null(), "{name}: all share the uid of the pod");
+    }
+}
+
+#[test]
+fn the_base_for_kustomize_names_every_manifest() {
+    let base = yaml(&read("deploy/manifests/kustomization.yaml"));
+    let mut resources: Vec<&str> =
+        base["resources"].as_array().unwrap().iter().map(|file| file.as_str().unwrap()).collect();
+    resources.sort_unstable();
+    assert_eq!(resources, ["namespace.yaml", "rds-csi.yaml"]);
+    for file in resources {
+        assert!(!documents(&read(&format!("deploy/manifests/{file}"))).is_empty(), "{file}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! What helm makes of the chart. Run by `make chart`, which names helm in `HELM`.
 
+#![expect(clippy::unwrap_used, reason = "a test: a panic is its answer")]
+
 #[path = "chart/files.rs"]
 mod files;
 #[path = "chart/helm.rs"]
