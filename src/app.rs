@@ -156,7 +156,7 @@ impl App {
         cluster.hold(CHECK_OF_IDS);
         let (stopping, roll) = (Arc::new(AtomicBool::new(false)), Roll::default());
         let (tell_failed, failed) = mpsc::channel(4);
-        let election = common.election(&parts)?;
+        let election = Election::start(&common, &parts)?;
         let mandate = election.leader.mandate.clone();
         let begin = CancellationToken::new();
         let boxes = Boxes::start(&common, &parts.connector, &begin)?;
@@ -300,11 +300,6 @@ impl Common {
         let cluster = KubeCluster::new(parts.kube.clone(), settings, told, &parts.log);
         let (log, faults) = (parts.log.clone(), parts.faults.clone());
         Self { log, config, live, measures, faults, trigger: TriggerHandle::new(), cluster }
-    }
-
-    fn election(&self, parts: &Parts) -> Result<Election, Error> {
-        let (kube, pod) = (parts.kube.clone(), parts.pod.as_ref());
-        Election::start(&self.config, kube, pod, &self.measures, &self.log)
     }
 
     fn supervision(&self, faults: &supervision::Faults) -> Supervision {

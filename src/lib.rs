@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod grpc;
 pub mod http;
 pub mod logging;
+pub mod mandate;
 pub mod metrics;
 pub mod operations;
 pub mod page;

@@ -5,7 +5,6 @@
 
 pub mod capability;
 pub mod chance;
-pub mod mandate;
 pub mod turns;
 
 use std::fmt;

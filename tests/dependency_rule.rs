@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From low to high: a module may name those before it, never those after it.
-const LAYERS: [&[&str]; 7] = [
+const LAYERS: [&[&str]; 8] = [
+    &["mandate"],
     &["volume"],
     &["attachment"],
     &["rds", "cluster"],

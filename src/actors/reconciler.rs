@@ -13,6 +13,7 @@
 //! After a restart it passes once: something may have been missed. It never looks at what a
 //! trigger or a link says beyond "look", and it knows nothing of volumes.
 
+mod leads;
 pub mod pass;
 mod reconcile;
 
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use actix::prelude::*;
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
 use slog::{info, warn};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::Instant;
@@ -36,9 +37,9 @@ use super::supervision::{
     Alive, Entry, Fate, Guard, Guarded, Supervision, begin, enter, later, spawn,
 };
 use super::trigger::{Cause, Causes, Pending, Trigger, TriggerHandle};
+use crate::mandate::Mandate;
 use crate::rds::Link;
 use crate::volume::BackendName;
-use crate::volume::mandate::Mandate;
 
 /// The delays after failed passes, bounded by the period as well.
 const RETRY: Backoff =
@@ -152,8 +153,6 @@ struct Running {
 
 /// A link has changed, or is looked at for the first time.
 struct LinkSeen(usize, Link);
-/// The mandate was gained or lost, or is looked at for the first time.
-struct LeadsSeen(bool);
 /// The settings have changed, or are looked at for the first time.
 struct SettingsSeen;
 
@@ -224,15 +223,6 @@ impl StreamHandler<LinkSeen> for ReconcilerActor {
     fn finished(&mut self, _: &mut Self::Context) {}
 }
 
-impl StreamHandler<LeadsSeen> for ReconcilerActor {
-    fn handle(&mut self, LeadsSeen(leads): LeadsSeen, ctx: &mut Self::Context) {
-        enter(self, ctx, Entry::Stream, |act, ctx| act.lead(ctx, leads));
-    }
-
-    /// It never ends.
-    fn finished(&mut self, _: &mut Self::Context) {}
-}
-
 impl StreamHandler<SettingsSeen> for ReconcilerActor {
     fn handle(&mut self, SettingsSeen: SettingsSeen, ctx: &mut Self::Context) {
         enter(self, ctx, Entry::Stream, Self::arm);
@@ -251,8 +241,7 @@ impl ReconcilerActor {
             ctx.add_stream(links.map(move |link| LinkSeen(index, link)));
         }
         ctx.add_stream(WatchStream::new(self.settings.clone()).map(|_| SettingsSeen));
-        ctx.add_stream(Box::pin(changes(self.mandate.clone()).map(LeadsSeen)));
-        self.leads = self.mandate.holds();
+        self.follow_mandate(ctx);
         if self.restarted {
             self.volatile.causes.add(Cause::Restart);
             // The message that stood for these may be the one that panicked.
@@ -271,22 +260,6 @@ impl ReconcilerActor {
         self.volatile.causes.add(causes);
         if self.volatile.begun && self.leads && !self.stopping {
             self.accept(ctx, Event::Due);
-        }
-    }
-
-    /// The mandate is ours, or is not.
-    fn lead(&mut self, ctx: &mut Context<Self>, leads: bool) {
-        if std::mem::replace(&mut self.leads, leads) == leads {
-            return;
-        }
-        if leads {
-            return self.due(ctx, Cause::Leading.into());
-        }
-        self.disarm(ctx);
-        if let Some(running) = &self.volatile.running {
-            // What it has sent is judged by the records that it names; it sends nothing more.
-            ctx.cancel_future(running.handle);
-            self.end_pass(ctx, Outcome::Abandoned);
         }
     }
 
@@ -408,19 +381,6 @@ impl ReconcilerActor {
             }
         });
     }
-}
-
-/// Whether the mandate holds, now and whenever that changes.
-fn changes(mandate: Mandate) -> impl Stream<Item = bool> {
-    futures::stream::unfold((mandate, None), |(mandate, before)| async move {
-        match before {
-            None => {}
-            Some(true) => mandate.lost().await,
-            Some(false) => mandate.gained().await,
-        }
-        let leads = before.map_or_else(|| mandate.holds(), |before: bool| !before);
-        Some((leads, (mandate, Some(leads))))
-    })
 }
 
 #[cfg(test)]

@@ -1,14 +1,11 @@
 //! Which replica reconciles: whether there is an election at all, and its place in start and stop.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
-use slog::{Logger, info};
+use slog::info;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Error;
-use super::observe::Measures;
+use super::{Common, Error, Parts};
 use crate::cluster::events::Pod;
 use crate::cluster::leader::{self, Leader, Settings};
 use crate::cluster::lease::Times;
@@ -28,15 +25,10 @@ impl Election {
     ///
     /// # Errors
     /// [`Error::Configuration`] where there must be one and this process has no name.
-    pub fn start(
-        config: &Config,
-        kube: kube::Client,
-        pod: Option<&Pod>,
-        measures: &Arc<Measures>,
-        log: &Logger,
-    ) -> Result<Self, Error> {
+    pub fn start(common: &Common, parts: &Parts) -> Result<Self, Error> {
+        let (config, log) = (&common.config, &common.log);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let leader = match (config.leader.election, pod) {
+        let leader = match (config.leader.election, &parts.pod) {
             (Wanted::On, None) => {
                 let why = "leader.election = \"on\" needs the variable POD_NAME, by which replicas \
                            are told apart";
@@ -47,10 +39,11 @@ impl Election {
                 Leader::alone()
             }
             (Wanted::On | Wanted::Auto, Some(pod)) => {
-                leader::start(kube, settings(config, pod), &stop, &tasks, log)
+                leader::start(parts.kube.clone(), settings(config, pod), &stop, &tasks, log)
             }
         };
-        let (mandate, measures, stopped) = (leader.mandate.clone(), measures.clone(), stop.clone());
+        let (mandate, stopped) = (leader.mandate.clone(), stop.clone());
+        let measures = common.measures.clone();
         tasks.spawn(async move {
             let measure = async {
                 loop {

@@ -24,7 +24,7 @@ use super::ClusterError;
 use super::lease::{Candidate, Found, Step, Times};
 use super::request::Requests;
 use super::tasks;
-use crate::volume::mandate::{Mandate, Term};
+use crate::mandate::{Mandate, Term};
 
 /// What an election is about.
 #[derive(Debug, Clone)]

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::volume::mandate::Term;
+use crate::mandate::Term;
 
 /// The times of an election.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

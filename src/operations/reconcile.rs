@@ -29,8 +29,8 @@ use super::{Backend, Backends, Error, Happened, Operations};
 use crate::attachment::standing::{Standing, standing};
 use crate::attachment::verdict::{Action, Facts, FenceCause, Io, Rules, Verdict, verdict};
 use crate::cluster::{About, Deleting, Identity, Notice, Reason, View};
+use crate::mandate::Mandate;
 use crate::rds::{Command, Disk};
-use crate::volume::mandate::Mandate;
 use crate::volume::{BackendName, NodeName, VolumeId};
 
 /// How many volumes are changed at a time.

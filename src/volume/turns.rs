@@ -6,8 +6,8 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::mandate::Mandate;
 use crate::volume::VolumeId;
-use crate::volume::mandate::Mandate;
 
 /// Who has a turn. Cloning shares it.
 #[derive(Debug, Clone, Default)]

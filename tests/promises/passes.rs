@@ -115,7 +115,7 @@ async fn promise_4_triggers_are_deduplicated() {
         trigger: trigger.clone(),
         settings,
         links: Vec::new(),
-        mandate: rds_csi::volume::mandate::Mandate::unlimited(),
+        mandate: rds_csi::mandate::Mandate::unlimited(),
         metrics,
     });
     pass_time(500).await;

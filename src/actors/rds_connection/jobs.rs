@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::mandate::Mandate;
 use crate::rds::{Command, Failure, Link, Reply};
-use crate::volume::mandate::Mandate;
 use crate::volume::turns::Turn;
 
 /// Where the answer to a command goes.

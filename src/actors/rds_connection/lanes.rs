@@ -35,9 +35,9 @@ use super::batches::Work;
 use super::jobs::{Job, not_connected};
 use super::sessions::{Line, NoReply, Sessions};
 use crate::actors::supervision::{Panicked, caught};
+use crate::mandate::{Mandate, while_held};
 use crate::rds::ssh::Session;
 use crate::rds::{Command, Failure, Link, Reply};
-use crate::volume::mandate::{Mandate, while_held};
 use crate::volume::turns::Turn;
 
 /// The outcome of a command that has a reply.

@@ -7,8 +7,8 @@ use super::*;
 use crate::actors::NoMetrics;
 use crate::actors::doubles::{Restarted, pass, supervision};
 use crate::actors::supervision::{Cause as Why, Faults};
+use crate::mandate::Term;
 use crate::rds::System;
-use crate::volume::mandate::Term;
 
 /// Passes that take a second, and what is asked of them.
 #[derive(Default)]

@@ -4,13 +4,13 @@ use super::facts::Found;
 use crate::attachment::ledger::{Nonce, Record, State};
 use crate::attachment::verdict::{Action, FenceCause, Verdict};
 use crate::cluster::{About, ClusterError, Identity, Notice, Reason};
+use crate::mandate::Mandate;
 use crate::operations::change::{Wanted, lost, row};
 use crate::operations::delete::is_own;
 use crate::operations::ground::Ground;
 use crate::operations::{Error, Happened, Kind, Operations};
 use crate::rds::{Command, Disk, NewDisk};
 use crate::volume::NodeName;
-use crate::volume::mandate::Mandate;
 
 /// What became of a verdict.
 pub(super) enum Done {

@@ -2,8 +2,8 @@
 
 use super::scripted::sharing;
 use super::*;
+use crate::mandate::{Mandate, Term};
 use crate::rds::{Rds, Reply};
-use crate::volume::mandate::{Mandate, Term};
 use crate::volume::{Slot, VolumePath};
 
 fn change(slot: &str) -> Command {
