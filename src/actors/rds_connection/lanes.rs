@@ -43,6 +43,9 @@ use crate::volume::turns::Turn;
 /// The outcome of a command that has a reply.
 const ANSWERED: &str = "answered";
 
+/// Why nobody waits for the reply to a command of a pass any more.
+const TAKEN_OVER: &str = "another replica reconciles since it was sent";
+
 /// The sessions that wait for work, and how many are at work. A lane without a session opens one
 /// when it gets its first work.
 #[derive(Default)]
@@ -189,10 +192,7 @@ impl Lane {
         };
         let attempt = match attempt {
             Some(Ok(None)) if !sent.load(SeqCst) => return self.refuse(jobs).0,
-            Some(Ok(None)) => {
-                let why = "another replica reconciles since it was sent".to_owned();
-                Some(Ok((None, Err(NoReply::Unanswered(why)))))
-            }
+            Some(Ok(None)) => Some(Ok((None, Err(NoReply::Unanswered(TAKEN_OVER.into()))))),
             Some(Ok(Some(attempt))) => Some(Ok(attempt)),
             Some(Err(panic)) => Some(Err(panic)),
             None => None,
@@ -236,7 +236,12 @@ impl Lane {
         let any = !not_ours.is_empty();
         for job in not_ours {
             let address = self.shop.sessions.connect.address().to_owned();
-            self.answer(job, Err(Failure::NotLeading { address }), false);
+            let failure = if self.may_have_run {
+                Failure::Unanswered { address, why: TAKEN_OVER.into() }
+            } else {
+                Failure::NotLeading { address }
+            };
+            self.answer(job, Err(failure), self.may_have_run);
         }
         (jobs, any)
     }

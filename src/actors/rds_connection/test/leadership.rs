@@ -102,3 +102,27 @@ async fn a_command_that_runs_when_the_mandate_ends_counts_as_running_until_it_wa
     pass(2_000).await;
     assert!(subject.turn("a").is_some());
 }
+
+#[actix::test]
+async fn a_command_of_a_shared_line_that_was_sent_is_not_said_to_be_unsent_when_the_mandate_ends() {
+    tokio::time::pause();
+    let settings = ConnectionSettings { lanes: 1, line_bytes_max: 2, ..exact() };
+    let subject = up(sharing(settings)).await;
+    subject.peer.does("Table", Doing::Takes(1));
+    subject.peer.does("RemoveImage", Doing::Takes(10));
+    subject.peer.does("Unexport", Doing::Spoils);
+    subject.peer.does("Show", Doing::Takes(1));
+    let running = subject.spawn(Command::Table, None);
+    pass(1).await;
+    // Both in one line, which comes to nothing; then each alone, and b's time is over before.
+    let first = subject.spawn(change("a"), subject.turn("a"));
+    let close = Command::Unexport { slot: Slot::parse("b").unwrap(), expect: String::new() };
+    let late = subject.spawn(close, turn_for(&subject, "b", 5));
+    running.await.unwrap().unwrap();
+    first.await.unwrap().unwrap();
+    let late = late.await.unwrap();
+    assert!(late.as_ref().is_err_and(Failure::may_have_run), "{late:?}");
+    assert!(subject.turn("b").is_none(), "its turn is kept until it was read again");
+    assert_eq!(subject.peer.shared("RemoveImage"), [2, 1]);
+    assert_eq!(subject.peer.count("Unexport"), 1);
+}
