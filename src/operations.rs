@@ -15,6 +15,7 @@ mod ground;
 mod list;
 mod publish;
 pub mod reconcile;
+mod static_form;
 mod unpublish;
 
 use std::collections::BTreeMap;

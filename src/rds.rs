@@ -102,8 +102,8 @@ pub struct Change {
 pub struct Export {
     /// Is it exported at all?
     pub on: bool,
-    /// The NQN under which.
-    pub nqn: Nqn,
+    /// The NQN under which; `None` where the box has no such property.
+    pub nqn: Option<Nqn>,
     /// The only host NQN that may connect; `None` lets every host connect that knows the NQN.
     pub allow_host: Option<Nqn>,
     /// The TCP port.

@@ -183,6 +183,12 @@ impl Nqn {
         }
         Err(Refused::value(text, "is no NQN: nqn., then A-Z a-z 0-9 . : - _, 223 bytes at most"))
     }
+
+    /// The name under which RouterOS before 7.21 exports a disk: its slot, which no standard would
+    /// call an NQN (manual, NVMe over TCP: `subnqn: disk1`).
+    pub fn of_slot(slot: &Slot) -> Self {
+        Self(slot.to_string())
+    }
 }
 
 fn path(text: &str) -> Result<String, Refused> {

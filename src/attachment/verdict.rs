@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use super::ledger::{Record, Sharing, State, Unreadable};
 use super::standing::{Standing, standing};
+use super::static_form::Mode;
 use crate::volume::NodeName;
 
 /// Everything that is known of one volume.
 #[derive(Debug, Clone)]
 pub struct Facts<'a> {
+    /// Can the box be told an NQN? Where it cannot, automatic recovery only reports, and orders are
+    /// followed.
+    pub mode: Mode,
     /// The disk, or `None` where the box has none.
     pub disk: Option<DiskFacts<'a>>,
     /// The record in the copy.
@@ -311,27 +315,58 @@ fn current(record: &Record, disk: &DiskFacts<'_>, facts: &Facts<'_>, rules: Rule
 }
 
 fn attached(record: &Record, disk: &DiskFacts<'_>, facts: &Facts<'_>, rules: Rules) -> Verdict {
-    use Action::{Fence, Nothing, Repair};
+    use Action::{Close, Fence, Nothing, Repair, Report, Suspect};
     let holders = &facts.holders;
+    let is_static = facts.mode == Mode::Static;
     if holders.iter().any(|holder| holder.out_of_service) {
-        return verdict_of(Fence(FenceCause::OutOfService), "the node is tainted out-of-service");
+        let reason = if is_static { OUT_OF_SERVICE_STATIC } else { "the node is tainted out-of-service" };
+        return verdict_of(Fence(FenceCause::OutOfService), reason);
+    }
+    let is_nameable = !is_static || record.is_static();
+    if !is_nameable && disk.exported != Some(false) {
+        return verdict_of(Close, "exported under another NQN than attached, after a downgrade");
     }
     let wanted = |holder: &Holder| holder.has_attachment() && !holder.is_gone();
-    if !disk.as_recorded && holders.iter().all(wanted) {
+    if is_nameable && !disk.as_recorded && holders.iter().all(wanted) {
         return verdict_of(Repair, "the export is not as recorded");
     }
-    let of_each = holders.iter().map(|holder| holder_verdict(record, holder, holders, rules));
-    of_each
+    let of_each =
+        holders.iter().map(|holder| holder_verdict(facts.mode, record, holder, holders, rules));
+    let verdict = of_each
         .max_by_key(|verdict| urgency(verdict.action))
-        .unwrap_or(verdict_of(Nothing, "nobody holds it"))
+        .unwrap_or(verdict_of(Nothing, "nobody holds it"));
+    match verdict.action {
+        Nothing | Suspect if !is_nameable => verdict_of(Report, UNNAMEABLE),
+        _ => verdict,
+    }
 }
 
-fn holder_verdict(record: &Record, holder: &Holder, holders: &[Holder], rules: Rules) -> Verdict {
-    use Action::{Hold, Nothing, Suspect, Wait};
+const OUT_OF_SERVICE_STATIC: &str = "the node is tainted out-of-service; this RouterOS cannot \
+     change the NQN, so the fence closes the export, and this order lets it be opened for another";
+const NODE_GONE_STATIC: &str = "the Node object is gone; this RouterOS cannot change the NQN, so the \
+     fence closes the export, and the deletion lets it be opened for another";
+const ATTACHMENT_GONE_STATIC: &str = "the VolumeAttachment is gone; this RouterOS cannot change the \
+     NQN, so it is only reported: delete the Node or taint it out-of-service once it is off";
+const UNNAMEABLE: &str = "attached under an NQN that this RouterOS cannot set; it stays closed until \
+     it is detached or 7.21 or later is back";
+
+fn holder_verdict(
+    mode: Mode,
+    record: &Record,
+    holder: &Holder,
+    holders: &[Holder],
+    rules: Rules,
+) -> Verdict {
+    use Action::{Hold, Nothing, Report, Suspect, Wait};
+    let usual = mode == Mode::Usual;
     let (since, cause, reason) = match (holder.presence, holder.attachment) {
-        (Presence::Gone(since), _) => (since, FenceCause::NodeGone, "the Node object is gone"),
+        (Presence::Gone(since), _) => {
+            let reason = if usual { "the Node object is gone" } else { NODE_GONE_STATIC };
+            (since, FenceCause::NodeGone, reason)
+        }
         (_, AttachmentFacts::Absent(since)) => {
-            (since, FenceCause::AttachmentGone, "the VolumeAttachment is gone")
+            let reason = if usual { "the VolumeAttachment is gone" } else { ATTACHMENT_GONE_STATIC };
+            (since, FenceCause::AttachmentGone, reason)
         }
         (Presence::NotReady, _) => return verdict_of(Suspect, "the node is NotReady"),
         (Presence::Ready, _) => return verdict_of(Nothing, "healthy"),
@@ -344,6 +379,7 @@ fn holder_verdict(record: &Record, holder: &Holder, holders: &[Holder], rules: R
         return verdict_of(Hold, "another node holds the volume and is healthy");
     }
     match holder.io {
+        _ if !usual && cause == FenceCause::AttachmentGone => verdict_of(Report, reason),
         Io::Unread => verdict_of(Action::ReadIo(cause), reason),
         Io::Moving => verdict_of(Hold, "volumes of the node are still being written or read"),
         Io::Untold | Io::Still => verdict_of(Action::Fence(cause), reason),
@@ -353,10 +389,11 @@ fn holder_verdict(record: &Record, holder: &Holder, holders: &[Holder], rules: R
 /// Of two holders the one that needs more counts; what speaks against acting counts most.
 fn urgency(action: Action) -> u8 {
     match action {
-        Action::Hold => 5,
-        Action::ReadIo(_) => 4,
-        Action::Fence(_) => 3,
-        Action::Wait(_) => 2,
+        Action::Hold => 6,
+        Action::ReadIo(_) => 5,
+        Action::Fence(_) => 4,
+        Action::Wait(_) => 3,
+        Action::Report => 2,
         Action::Suspect => 1,
         _ => 0,
     }

@@ -132,7 +132,7 @@ impl Scratch {
                 return Row::fault("export", "nqn_base is too long for an NQN")
                     .mend("nqn_base in the configuration");
             };
-            let wanted = Export { on: true, nqn, allow_host: Some(host), port: config.nvme_port };
+            let wanted = Export { on: true, nqn: Some(nqn), allow_host: Some(host), port: config.nvme_port };
             let comment = self.comment.clone();
             let changed = console.run(&self.change(&comment, Some(wanted.clone()))).await;
             let row = export(&wanted, self.seen(changed).as_ref());
@@ -241,7 +241,7 @@ fn export(wanted: &Export, seen: Result<&(Reply, Disk), &String>) -> Row {
     let host = wanted.allow_host.as_ref().map_or("", |host| host.as_str());
     let wrong = [
         ("export", disk.exported == Some(wanted.on)),
-        ("NQN", disk.nqn == wanted.nqn.as_str()),
+        ("NQN", wanted.nqn.as_ref().is_none_or(|nqn| disk.nqn == nqn.as_str())),
         ("allowed host", disk.allow_host == host),
         ("port", disk.port == Some(wanted.port)),
     ];

@@ -74,7 +74,7 @@ impl Operations {
             comment: comment.clone(),
             export: wanted.terms.map(|terms| rds::Export {
                 on: terms.on,
-                nqn: terms.nqn.clone(),
+                nqn: terms.names.then(|| terms.nqn.clone()),
                 allow_host: terms.allow_host.clone(),
                 port: terms.port,
             }),
@@ -180,7 +180,7 @@ impl Operations {
         // is not the one that was fenced.
         let mut used = view;
         used.attachments.retain(|_, va| va.attached || va.deleting);
-        let shut_out = (record.state == State::Fenced).then(|| shut_out(ground, &nodes, &used));
+        let shut_out = (record.state == State::Fenced).then(|| shut_out(ground, record, &nodes, &used));
         let details = Details { fenced_from: shut_out, ..Details::of(disk) };
         self.write_copy(ground, record, nodes, details).await
     }

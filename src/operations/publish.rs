@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use super::change::{Changed, Details, Wanted, lost};
 use super::ground::{Ground, nvme_port, shown};
+use super::static_form::still_kept_out;
 use super::{Error, Happened, Kind, Operations, Publish};
-use crate::attachment::ledger::{FencedFrom, Formatted, HOLDERS_MAX, Nonce, Record, Sharing};
+use crate::attachment::ledger::{FencedFrom, Formatted, HOLDERS_MAX, Record, Sharing};
 use crate::attachment::publish::{Answer, Refusal, Wish, judge};
 use crate::cluster::{About, Attachment, Notice, Reason, View};
-use crate::rds::{Disk, Link, version};
+use crate::rds::Disk;
 use crate::volume::NodeName;
 use crate::volume::capability::Medium;
 
@@ -24,7 +25,6 @@ impl Operations {
         let mut ground = self.ground(&wanted.id).await?;
         self.check_node(&wanted.node).await?;
         self.check_volume(&ground).await?;
-        check_version(&ground)?;
         self.check_fenced(&ground, &wanted.node)?;
         let wish = Wish { node: ground.tag(&wanted.node), sharing: sharing(&wanted) };
         // The copy, or what every new volume has, is the guess that makes one exec enough. It is
@@ -32,7 +32,7 @@ impl Operations {
         let mut record = ground.copied.clone().unwrap_or(Record::created(ground.cluster));
         let mut seen: Option<Disk> = None;
         for _ in 0..ROUNDS {
-            let answer = judge(&record, ground.copied.as_ref(), wish, Nonce::random());
+            let answer = judge(&record, ground.copied.as_ref(), wish, ground.nonce());
             let differs = match (answer, seen.take()) {
                 (Answer::Attach(next), _) => {
                     self.attach(&mut ground, &wanted, &record, next).await?
@@ -126,6 +126,7 @@ impl Operations {
         from: &Record,
         next: Record,
     ) -> Result<Attached, Error> {
+        self.check_old_hosts(ground, &wanted.node, from).await?;
         let terms = ground.terms(&next, std::slice::from_ref(&wanted.node))?;
         let text = from.text();
         let change = Wanted { from: &text, to: &next, terms: Some(&terms), grow_to: None };
@@ -134,7 +135,7 @@ impl Operations {
             Changed::Differs(disk) => return Ok(Attached::Differs(disk)),
         };
         let view = self.cluster.view();
-        let fenced_from = still_fenced(ground, &view).map(|(entry, _)| entry.clone()).collect();
+        let fenced_from = still_kept_out(ground, &view);
         let details = Details {
             file_system: Some(file_system(wanted)),
             fenced_from: Some(fenced_from),
@@ -169,6 +170,8 @@ impl Operations {
             );
             return Err(Error::new(Kind::Precondition, message));
         }
+        // Nobody joins an export that the box cannot name as recorded.
+        ground.terms(&next, &nodes)?;
         let text = from.text();
         let change = Wanted { from: &text, to: &next, terms: None, grow_to: None };
         let disk = match self.change(ground, change).await? {
@@ -291,21 +294,6 @@ fn file_system(wanted: &Publish) -> String {
         Medium::Block => String::new(),
         Medium::FileSystem { fs_type, .. } => fs_type.clone(),
     }
-}
-
-/// RouterOS before 7.21 has no NQN that can be set, so a fenced host could come back.
-fn check_version(ground: &Ground) -> Result<(), Error> {
-    let Link::Up { system, .. } = ground.backend.rds.link() else {
-        return Ok(());
-    };
-    if version::has_settable_nqn(&system.version) {
-        return Ok(());
-    }
-    let message = format!(
-        "{} runs RouterOS {}, which cannot set the NQN of an export; 7.21 is needed to attach",
-        ground.backend.address, system.version
-    );
-    Err(Error::new(Kind::Precondition, message))
 }
 
 /// What the node needs to connect: all of it from the record that is current.

@@ -46,6 +46,7 @@ fn disk(record: &Record) -> DiskFacts<'_> {
 /// A volume that is as its record and copy say.
 fn facts<'a>(record: &'a Record, holders: &[Holder]) -> Facts<'a> {
     Facts {
+        mode: Mode::Usual,
         disk: Some(disk(record)),
         copy: CopyFacts::Present(record),
         claim: ClaimFacts::Present,

@@ -205,7 +205,7 @@ impl Act<'_> {
         with_copy: bool,
     ) -> Result<Disk, Error> {
         let nodes = ground.names(&next.nodes, &self.operations.cluster.view());
-        let terms = ground.terms(next, &nodes)?;
+        let terms = ground.possible_terms(next, &nodes)?;
         let wanted = Wanted { from, to: next, terms: Some(&terms), grow_to: None };
         let disk = self.operations.must_change(ground, wanted).await?;
         if with_copy {

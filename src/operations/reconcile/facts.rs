@@ -9,11 +9,12 @@ use tokio::time::Instant;
 use super::memory::Memory;
 use crate::attachment::export::{Hosts, Place, terms};
 use crate::attachment::ledger::{ClusterTag, Copy, NodeTag, Record, Sharing, State, Unreadable};
+use crate::attachment::static_form::Mode;
 use crate::attachment::verdict::{
     AttachmentFacts, ClaimFacts, CopyFacts, DiskFacts, Facts, Holder, Io, Presence,
 };
 use crate::cluster::{Attachment, CopyState, Deleting, Identity, View, Volume};
-use crate::operations::ground::{is_made_by, nvme_port, shown};
+use crate::operations::ground::{is_made_by, mode, nvme_port, shown};
 use crate::operations::{Backend, Backends};
 use crate::rds::Disk;
 use crate::volume::{NodeName, Slot, VolumeId, VolumePath};
@@ -29,6 +30,7 @@ pub(super) struct Survey<'a> {
 #[derive(Debug)]
 pub(super) struct Found {
     pub id: VolumeId,
+    mode: Mode,
     pub disk: Option<Disk>,
     pub record: Result<Record, Unreadable>,
     pub is_ours: bool,
@@ -145,6 +147,7 @@ impl Survey<'_> {
         };
         let listed = |entry: &Deleting| entry.backend == id.backend && entry.slot == id.slot;
         Found {
+            mode: mode(context.backend),
             copied_is_out_of_service: copied_names.iter().any(|name| self.presence(name).1),
             as_recorded: is_as(record.as_ref().ok(), &holders),
             as_copied: is_as(copied.as_ref(), &copied_names),
@@ -239,6 +242,7 @@ fn is_exported_for(
         slot: &id.slot,
         nqn_base: &context.backend.nqn_base,
         port: nvme_port(volume, context.backend),
+        mode: mode(context.backend),
     };
     terms(record, place, context.hosts, holders.first()).is_ok_and(|terms| terms.hold(shown(disk)))
 }
@@ -297,7 +301,7 @@ impl Found {
             is_new: true,
         };
         let holders = known.chain(std::iter::repeat_n(nameless, self.nameless)).collect();
-        Facts { disk, copy, claim, holders }
+        Facts { mode: self.mode, disk, copy, claim, holders }
     }
 
     fn holder(

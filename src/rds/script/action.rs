@@ -21,6 +21,8 @@ pub enum Action {
     Change {
         /// Says how the disk is exported.
         export: bool,
+        /// And under which NQN.
+        named: bool,
         /// Gives a size.
         grow: bool,
     },
@@ -69,9 +71,11 @@ impl Action {
             Command::Create(_) => Self::Create,
             Command::Rebuild(_) => Self::Rebuild,
             Command::Remake(_) => Self::Remake,
-            Command::Change(change) => {
-                Self::Change { export: change.export.is_some(), grow: change.grow_to.is_some() }
-            }
+            Command::Change(change) => Self::Change {
+                export: change.export.is_some(),
+                named: change.export.as_ref().is_some_and(|export| export.nqn.is_some()),
+                grow: change.grow_to.is_some(),
+            },
             Command::Unexport { .. } => Self::Unexport,
             Command::Delete { .. } => Self::Delete,
             Command::RemoveImage { .. } => Self::RemoveImage,
@@ -93,7 +97,7 @@ impl Action {
             Self::Create => create(say),
             Self::Rebuild => rebuild(say),
             Self::Remake => remake(say),
-            Self::Change { export, grow } => change(say, export, grow),
+            Self::Change { export, named, grow } => change(say, export, named, grow),
             Self::Unexport => if_judged(say, "/disk/set $csiItem nvme-tcp-export=no"),
             Self::Delete => {
                 let set = "/disk/set $csiItem nvme-tcp-export=no; /disk/set $csiItem comment=";
@@ -146,7 +150,7 @@ pub fn literal(command: &Command, field: Field) -> Option<String> {
         Field::Bytes => bytes(command).map(|bytes| bytes.to_string()),
         Field::Comment => comment(command).map(quote),
         Field::Expect => expect(command).map(quote),
-        Field::Nqn => export.map(|export| quote(export.nqn.as_str())),
+        Field::Nqn => export.and_then(|export| Some(quote(export.nqn.as_ref()?.as_str()))),
         Field::Port => export.map(|export| export.port.to_string()),
         Field::Host => {
             let host = |host: &crate::volume::Nqn| quote(host.as_str());
@@ -228,26 +232,31 @@ fn remake(say: Say<'_>) -> String {
 
 /// `export=no` comes first and alone: it is the step that shuts hosts out. All that belongs
 /// together then changes in one `set`, so that no power cut leaves half of it.
-fn change(say: Say<'_>, export: bool, grow: bool) -> String {
+fn change(say: Say<'_>, export: bool, named: bool, grow: bool) -> String {
     let mut set = String::new();
     if export {
         set.push_str("/disk/set $csiItem nvme-tcp-export=no; ");
     }
     set.push_str(&format!("/disk/set $csiItem comment={}", say(Field::Comment)));
     if export {
-        set.push_str(&format!(
-            " nvme-tcp-server-nqn={} nvme-tcp-server-port={} \
-             nvme-tcp-server-allow-host-name={} nvme-tcp-export={}",
-            say(Field::Nqn),
-            say(Field::Port),
-            say(Field::Host),
-            say(Field::Export),
-        ));
+        set.push_str(&exported(say, named));
     }
     if grow {
         set.push_str(&format!(" file-size={}", say(Field::Bytes)));
     }
     if_judged(say, &set)
+}
+
+/// The properties of an export, with a blank before them. RouterOS before 7.21 has no NQN among them
+/// and would not even read the line.
+fn exported(say: Say<'_>, named: bool) -> String {
+    let nqn = if named { format!(" nvme-tcp-server-nqn={}", say(Field::Nqn)) } else { String::new() };
+    format!(
+        "{nqn} nvme-tcp-server-port={} nvme-tcp-server-allow-host-name={} nvme-tcp-export={}",
+        say(Field::Port),
+        say(Field::Host),
+        say(Field::Export),
+    )
 }
 
 /// Does `what` with the item if its comment still is what was judged.

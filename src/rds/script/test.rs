@@ -78,7 +78,7 @@ fn a_change_compares_cuts_and_sets_in_that_order_and_once() {
         comment: "rds1 new".into(),
         export: Some(Export {
             on: true,
-            nqn: Nqn::parse("nqn.x:pvc-1.g1-aa").unwrap(),
+            nqn: Nqn::parse("nqn.x:pvc-1.g1-aa").ok(),
             allow_host: Some(Nqn::parse("nqn.h").unwrap()),
             port: 4420,
         }),
@@ -135,7 +135,7 @@ fn every_line_stays_below_the_default_of_line_bytes_max() {
         comment: comment.clone(),
         export: Some(Export {
             on: true,
-            nqn: Nqn::parse(&format!("nqn.{}", "x".repeat(180))).unwrap(),
+            nqn: Nqn::parse(&format!("nqn.{}", "x".repeat(180))).ok(),
             allow_host: Some(Nqn::parse(&format!("nqn.{}", "x".repeat(70))).unwrap()),
             port: 65535,
         }),
