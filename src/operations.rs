@@ -11,6 +11,7 @@ mod create;
 mod delete;
 mod expand;
 mod fence;
+mod first_driver;
 mod ground;
 mod list;
 mod publish;

@@ -60,6 +60,8 @@ pub enum Command {
         /// The image.
         image: ImagePath,
     },
+    /// Changes a disk that has no record, if it still is the one that was judged, else nothing.
+    Unrecorded(Unrecorded),
     /// Makes a disk for an image that is there: what is left after a configuration was lost.
     Rebuild(NewDisk),
     /// Makes image and disk anew where the disk has this comment and image, and the image is gone:
@@ -95,6 +97,37 @@ pub struct Change {
     pub export: Option<Export>,
     /// A new size in bytes (never a smaller one).
     pub grow_to: Option<u64>,
+}
+
+/// A disk without a record, and what is done to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unrecorded {
+    /// The disk.
+    pub slot: Slot,
+    /// The image that it must have.
+    pub image: ImagePath,
+    /// The comment that was seen. It is compared where it is not empty: how the console compares a
+    /// property that is not set is not documented.
+    pub comment: String,
+    /// What is done.
+    pub what: Treatment,
+}
+
+/// What is done to a disk without a record. Its comment stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Treatment {
+    /// The export is closed; for whom it was stays there.
+    Close,
+    /// The export is closed, and it was for nobody.
+    Forget,
+    /// The export is opened as it was.
+    Reopen,
+    /// It is exported so.
+    Export(Export),
+    /// It gets a new size in bytes (never a smaller one).
+    Grow(u64),
+    /// It is removed with its image.
+    Remove,
 }
 
 /// How a disk is exported. Everything is set in one `set`, after `export=no`.

@@ -5,6 +5,7 @@
 
 pub mod capability;
 pub mod chance;
+pub mod endpoint;
 pub mod turns;
 
 use std::fmt;

@@ -3,10 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: a panic is its answer")]
 
-#[path = "static_volumes/old_box.rs"]
-mod old_box;
 #[expect(dead_code, reason = "only some stories are told here")]
 #[path = "support/in_memory.rs"]
 mod in_memory;
+#[path = "static_volumes/old_box.rs"]
+mod old_box;
 #[path = "static_volumes/releases.rs"]
 mod releases;

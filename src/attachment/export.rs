@@ -193,12 +193,10 @@ mod test {
         let slot = Slot::parse("v").unwrap();
         let n1 = node("n1");
         let created = Record::created(ClusterTag::of("c"));
-        let attached =
-            |nonce| created.attach(NodeTag::of("c", &n1), Sharing::Single, 0, nonce);
+        let attached = |nonce| created.attach(NodeTag::of("c", &n1), Sharing::Single, 0, nonce);
         let host = hosts.host(&n1).unwrap().nqn;
-        let terms = |record, mode| {
-            super::terms(record, Place { mode, ..place(&slot) }, &hosts, Some(&n1))
-        };
+        let terms =
+            |record, mode| super::terms(record, Place { mode, ..place(&slot) }, &hosts, Some(&n1));
         let fixed = attached(Nonce::ZERO);
         let named = |nqn| shown(Some(true), nqn, host.as_str(), Some(4420));
         let old = terms(&fixed, Mode::Static).unwrap();

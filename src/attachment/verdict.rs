@@ -22,6 +22,9 @@ pub struct Facts<'a> {
     pub copy: CopyFacts<'a>,
     /// The PV.
     pub claim: ClaimFacts,
+    /// Where there is no record: what its PV and its VolumeAttachments say, if the PV is in the
+    /// first driver's form.
+    pub first_driver: Option<FirstDriver>,
     /// The holders of the record that counts: of the disk, or where that has none, of the copy.
     pub holders: Vec<Holder>,
 }
@@ -37,6 +40,19 @@ pub struct DiskFacts<'a> {
     pub exported: Option<bool>,
     /// Is it exported just as the record says?
     pub as_recorded: bool,
+}
+
+/// A volume of the first driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstDriver {
+    /// It is as its PV names it, and nothing is amiss.
+    Well,
+    /// Its PV names something else.
+    NamesOther,
+    /// It is attached, and its export is closed.
+    Closed,
+    /// It is attached to a node that is gone or not Ready.
+    Silent,
 }
 
 /// What the copy says.
@@ -129,6 +145,8 @@ pub enum Action {
     Nothing,
     /// Tell a person.
     Report,
+    /// Nothing, and count it as a volume of the first driver.
+    Static,
     /// Make the disk again for its image, with the record of the copy.
     Rebuild,
     /// Close the export, then put the record of the copy back.
@@ -272,14 +290,32 @@ fn missing(facts: &Facts<'_>) -> Verdict {
 fn unreadable_record(facts: &Facts<'_>, unreadable: &Unreadable) -> Verdict {
     let claimed = !matches!(facts.claim, ClaimFacts::Absent(_));
     match (unreadable, facts.copy, claimed) {
-        (Unreadable::Absent, CopyFacts::Absent, true) => {
-            verdict_of(Action::Report, "a volume of the first driver, without a record")
-        }
+        (Unreadable::Absent, CopyFacts::Absent, true) => first_driver(facts.first_driver),
         (Unreadable::Absent, _, false) => verdict_of(Action::Nothing, "not ours"),
         (_, CopyFacts::Present(_), true) => {
             verdict_of(Action::Restore, "the record was damaged; the copy counts")
         }
         _ => verdict_of(Action::Report, "the record is damaged, and there is no copy"),
+    }
+}
+
+/// Volumes of the first driver are never acted on.
+fn first_driver(seen: Option<FirstDriver>) -> Verdict {
+    let report = |reason| verdict_of(Action::Report, reason);
+    match seen {
+        Some(FirstDriver::Well) => verdict_of(Action::Static, "a volume of the first driver"),
+        Some(FirstDriver::NamesOther) => {
+            report("no record, and the PV names another NQN, image or box; not touched")
+        }
+        Some(FirstDriver::Closed) => report(
+            "a volume of the first driver is attached and not exported; it is opened when the \
+             external-attacher publishes it again",
+        ),
+        Some(FirstDriver::Silent) => report(
+            "a volume of the first driver is attached to a node that is not Ready; it is never \
+             fenced: delete the Node or taint it out-of-service once it is off",
+        ),
+        None => report("no record, and the PV is not in the first driver's form; not touched"),
     }
 }
 
@@ -319,7 +355,8 @@ fn attached(record: &Record, disk: &DiskFacts<'_>, facts: &Facts<'_>, rules: Rul
     let holders = &facts.holders;
     let is_static = facts.mode == Mode::Static;
     if holders.iter().any(|holder| holder.out_of_service) {
-        let reason = if is_static { OUT_OF_SERVICE_STATIC } else { "the node is tainted out-of-service" };
+        let reason =
+            if is_static { OUT_OF_SERVICE_STATIC } else { "the node is tainted out-of-service" };
         return verdict_of(Fence(FenceCause::OutOfService), reason);
     }
     let is_nameable = !is_static || record.is_static();
@@ -365,7 +402,8 @@ fn holder_verdict(
             (since, FenceCause::NodeGone, reason)
         }
         (_, AttachmentFacts::Absent(since)) => {
-            let reason = if usual { "the VolumeAttachment is gone" } else { ATTACHMENT_GONE_STATIC };
+            let reason =
+                if usual { "the VolumeAttachment is gone" } else { ATTACHMENT_GONE_STATIC };
             (since, FenceCause::AttachmentGone, reason)
         }
         (Presence::NotReady, _) => return verdict_of(Suspect, "the node is NotReady"),

@@ -132,7 +132,8 @@ impl Scratch {
                 return Row::fault("export", "nqn_base is too long for an NQN")
                     .mend("nqn_base in the configuration");
             };
-            let wanted = Export { on: true, nqn: Some(nqn), allow_host: Some(host), port: config.nvme_port };
+            let wanted =
+                Export { on: true, nqn: Some(nqn), allow_host: Some(host), port: config.nvme_port };
             let comment = self.comment.clone();
             let changed = console.run(&self.change(&comment, Some(wanted.clone()))).await;
             let row = export(&wanted, self.seen(changed).as_ref());

@@ -180,7 +180,8 @@ impl Operations {
         // is not the one that was fenced.
         let mut used = view;
         used.attachments.retain(|_, va| va.attached || va.deleting);
-        let shut_out = (record.state == State::Fenced).then(|| shut_out(ground, record, &nodes, &used));
+        let shut_out =
+            (record.state == State::Fenced).then(|| shut_out(ground, record, &nodes, &used));
         let details = Details { fenced_from: shut_out, ..Details::of(disk) };
         self.write_copy(ground, record, nodes, details).await
     }

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Backend, Error, Kind, Operations};
 use crate::attachment::export::{Hosts, Place, Shown, Terms, terms};
+use crate::attachment::first_driver::{Claim, claim};
 use crate::attachment::ledger::{
     COPY_ANNOTATION, ClusterTag, Copy, NodeTag, Nonce, Record, State, Unreadable,
 };
@@ -15,7 +16,7 @@ use crate::attachment::static_form::Mode;
 use crate::cluster::{CopyState, Identity, View, Volume};
 use crate::rds::{Disk, Link, version};
 use crate::volume::turns::Turn;
-use crate::volume::{BackendName, ImagePath, NodeName, VolumeId, VolumePath};
+use crate::volume::{BackendName, ImagePath, NodeName, Refused, VolumeId, VolumePath};
 
 /// The volume attribute that names the cluster which made the volume, by its tag.
 pub(super) const MADE_BY: &str = "cluster";
@@ -198,6 +199,13 @@ impl Ground {
         Place { slot, nqn_base, port, mode: self.mode() }
     }
 
+    /// What the PV claims, where it is in the first driver's form and nothing was ever written to it
+    /// by us.
+    pub fn first_driver(&self) -> Option<Result<Claim, Refused>> {
+        let volume = self.volume.as_ref().filter(|volume| volume.copy == CopyState::Absent)?;
+        claim(&volume.attributes, &self.id.slot, &self.backend.address)
+    }
+
     /// Whether the box can be told an NQN.
     pub fn mode(&self) -> Mode {
         mode(&self.backend)
@@ -222,8 +230,8 @@ impl Ground {
             }
             Err(Unreadable::Absent) => {
                 let message = format!(
-                    "the disk of volume {id} has no ledger record: this driver did not make it, \
-                     and does not attach or delete such disks yet"
+                    "the disk of volume {id} has no ledger record, and no PersistentVolume in the \
+                     first driver's form names it: this driver does not touch it"
                 );
                 Err(Error::new(Kind::Precondition, message))
             }

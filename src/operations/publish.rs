@@ -10,8 +10,8 @@ use crate::attachment::ledger::{FencedFrom, Formatted, HOLDERS_MAX, Record, Shar
 use crate::attachment::publish::{Answer, Refusal, Wish, judge};
 use crate::cluster::{About, Attachment, Notice, Reason, View};
 use crate::rds::Disk;
-use crate::volume::NodeName;
 use crate::volume::capability::Medium;
+use crate::volume::{NodeName, Refused};
 
 /// How often a record is judged anew that changed under us.
 const ROUNDS: usize = 4;
@@ -25,6 +25,9 @@ impl Operations {
         let mut ground = self.ground(&wanted.id).await?;
         self.check_node(&wanted.node).await?;
         self.check_volume(&ground).await?;
+        if let Some(old) = self.adopted(&ground).await? {
+            return self.publish_old(&ground, &wanted, &old).await;
+        }
         self.check_fenced(&ground, &wanted.node)?;
         let wish = Wish { node: ground.tag(&wanted.node), sharing: sharing(&wanted) };
         // The copy, or what every new volume has, is the guess that makes one exec enough. It is
@@ -285,7 +288,7 @@ fn still_fenced<'a>(
     })
 }
 
-fn sharing(wanted: &Publish) -> Sharing {
+pub(super) fn sharing(wanted: &Publish) -> Sharing {
     if wanted.capability.mode.is_multi_node() { Sharing::Multi } else { Sharing::Single }
 }
 
@@ -298,19 +301,10 @@ fn file_system(wanted: &Publish) -> String {
 
 /// What the node needs to connect: all of it from the record that is current.
 fn context(ground: &Ground, wanted: &Publish, record: &Record) -> Result<PublishContext, Error> {
-    let refused =
-        |refused: crate::volume::Refused| Error::new(Kind::Precondition, refused.to_string());
-    let host = ground.hosts.host(&wanted.node).map_err(refused)?;
     let nqn = record.nqn(&ground.backend.nqn_base, &ground.id.slot).map_err(refused)?;
-    let port = nvme_port(ground.volume.as_deref(), &ground.backend);
-    let mut context = PublishContext::from([
-        ("nqn".into(), nqn.to_string()),
-        ("nvmeAddress".into(), ground.nvme_address().to_owned()),
-        ("nvmePort".into(), port.to_string()),
-        ("hostNqn".into(), host.nqn.to_string()),
-        ("hostId".into(), host.id),
-        ("generation".into(), record.generation.to_string()),
-    ]);
+    let mut context = address_of(ground, &wanted.node)?;
+    context.insert("nqn".into(), nqn.to_string());
+    context.insert("generation".into(), record.generation.to_string());
     let formats = matches!(wanted.capability.medium, Medium::FileSystem { .. })
         && !wanted.read_only
         && !wanted.capability.mode.is_read_only();
@@ -318,4 +312,20 @@ fn context(ground: &Ground, wanted: &Publish, record: &Record) -> Result<Publish
         context.insert("format".into(), "allowed".into());
     }
     Ok(context)
+}
+
+/// Where the node finds the export, and as whom it connects.
+pub(super) fn address_of(ground: &Ground, node: &NodeName) -> Result<PublishContext, Error> {
+    let host = ground.hosts.host(node).map_err(refused)?;
+    let port = nvme_port(ground.volume.as_deref(), &ground.backend);
+    Ok(PublishContext::from([
+        ("nvmeAddress".into(), ground.nvme_address().to_owned()),
+        ("nvmePort".into(), port.to_string()),
+        ("hostNqn".into(), host.nqn.to_string()),
+        ("hostId".into(), host.id),
+    ]))
+}
+
+fn refused(refused: Refused) -> Error {
+    Error::new(Kind::Precondition, refused.to_string())
 }

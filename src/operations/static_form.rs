@@ -19,9 +19,8 @@ impl Operations {
         if ground.mode() == Mode::Usual {
             return Ok(());
         }
-        let untouched = |node: &NodeName| {
-            from.state == State::Fenced && from.nodes.contains(&ground.tag(node))
-        };
+        let untouched =
+            |node: &NodeName| from.state == State::Fenced && from.nodes.contains(&ground.tag(node));
         for entry in ground.copy.iter().flat_map(|copy| &copy.fenced_from) {
             if let Some(uid) = &entry.node_uid {
                 let returns = entry.node == *wanted && untouched(wanted);
@@ -72,9 +71,8 @@ pub(super) fn still_kept_out(ground: &Ground, view: &View) -> Vec<FencedFrom> {
         let uid = entry.node_uid.as_deref().filter(|_| ground.mode() == Mode::Usual)?;
         (order(node, Some(uid)) == Order::None).then(|| uid.to_owned())
     };
-    let is_there = |entry: &FencedFrom| {
-        view.attachments.values().any(|va| va.version.uid == entry.attachment)
-    };
+    let is_there =
+        |entry: &FencedFrom| view.attachments.values().any(|va| va.version.uid == entry.attachment);
     let fenced = ground.copy.iter().flat_map(|copy| &copy.fenced_from);
     fenced
         .map(|entry| FencedFrom { node_uid: waits(entry), ..entry.clone() })

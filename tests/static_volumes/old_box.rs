@@ -230,3 +230,20 @@ async fn what_a_box_forgot_is_put_back_exactly() {
     let listed = world.operations.list("", 0).await.unwrap();
     assert_eq!(listed.volumes[0].published, [node("node-a")]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_was_silent_is_remembered_also_where_the_box_has_lost_the_item() {
+    let world = old_box().await;
+    world.provision("data").await;
+    world.attach("data", "node-a").await;
+    assert!(world.os.lose_disk("data"));
+    leave_silently(&world, "data", "node-a").await;
+    assert_eq!(done(&world.pass().await), [("rebuild", 1)]);
+    world.assert_agreed("data");
+    world.want_attached("data", "node-b").await;
+    let late = world.publish("data", "node-b").await.unwrap_err();
+    assert_eq!(late.kind, Kind::Precondition, "{late}");
+    assert!(!world.is_exported("data"));
+    world.taint("node-a").await;
+    world.publish("data", "node-b").await.unwrap();
+}

@@ -47,6 +47,7 @@ fn disk(record: &Record) -> DiskFacts<'_> {
 fn facts<'a>(record: &'a Record, holders: &[Holder]) -> Facts<'a> {
     Facts {
         mode: Mode::Usual,
+        first_driver: None,
         disk: Some(disk(record)),
         copy: CopyFacts::Present(record),
         claim: ClaimFacts::Present,
@@ -200,7 +201,16 @@ fn what_is_not_ours_is_left_alone() {
     plain.disk.as_mut().unwrap().record = Err(&absent);
     assert_eq!(action(&plain), Action::Nothing);
     plain.claim = ClaimFacts::Present;
-    assert_eq!(action(&plain), Action::Report, "the first driver's");
+    assert_eq!(action(&plain), Action::Report, "nobody knows what it is");
+    for (seen, expected) in [
+        (FirstDriver::Well, Action::Static),
+        (FirstDriver::NamesOther, Action::Report),
+        (FirstDriver::Closed, Action::Report),
+        (FirstDriver::Silent, Action::Report),
+    ] {
+        plain.first_driver = Some(seen);
+        assert_eq!(action(&plain), expected, "{seen:?}");
+    }
 }
 
 #[test]

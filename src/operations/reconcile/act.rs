@@ -60,6 +60,7 @@ impl Act<'_> {
     pub async fn carry_out(self, found: &Found, verdict: &Verdict) -> Result<Done, Error> {
         match verdict.action {
             Action::Report => return Ok(self.report(found, verdict)),
+            Action::Static => return Ok(Done::Reported("static")),
             Action::Hold => return Ok(self.hold(found, verdict)),
             Action::Release if found.stale.iter().all(|va| va.deleting) => {
                 return Ok(self.report_going(found));

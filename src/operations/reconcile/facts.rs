@@ -8,12 +8,14 @@ use tokio::time::Instant;
 
 use super::memory::Memory;
 use crate::attachment::export::{Hosts, Place, terms};
+use crate::attachment::first_driver::claim;
 use crate::attachment::ledger::{ClusterTag, Copy, NodeTag, Record, Sharing, State, Unreadable};
 use crate::attachment::static_form::Mode;
 use crate::attachment::verdict::{
-    AttachmentFacts, ClaimFacts, CopyFacts, DiskFacts, Facts, Holder, Io, Presence,
+    AttachmentFacts, ClaimFacts, CopyFacts, DiskFacts, Facts, FirstDriver, Holder, Io, Presence,
 };
 use crate::cluster::{Attachment, CopyState, Deleting, Identity, View, Volume};
+use crate::operations::first_driver::attached_nodes;
 use crate::operations::ground::{is_made_by, mode, nvme_port, shown};
 use crate::operations::{Backend, Backends};
 use crate::rds::Disk;
@@ -31,6 +33,7 @@ pub(super) struct Survey<'a> {
 pub(super) struct Found {
     pub id: VolumeId,
     mode: Mode,
+    first_driver: Option<FirstDriver>,
     pub disk: Option<Disk>,
     pub record: Result<Record, Unreadable>,
     pub is_ours: bool,
@@ -148,6 +151,7 @@ impl Survey<'_> {
         let listed = |entry: &Deleting| entry.backend == id.backend && entry.slot == id.slot;
         Found {
             mode: mode(context.backend),
+            first_driver: self.first_driver(context, &id, disk.as_ref(), volume.as_deref()),
             copied_is_out_of_service: copied_names.iter().any(|name| self.presence(name).1),
             as_recorded: is_as(record.as_ref().ok(), &holders),
             as_copied: is_as(copied.as_ref(), &copied_names),
@@ -169,6 +173,28 @@ impl Survey<'_> {
             copy_is_damaged,
             holders,
         }
+    }
+
+    fn first_driver(
+        &self,
+        context: &Context<'_>,
+        id: &VolumeId,
+        disk: Option<&Disk>,
+        volume: Option<&Volume>,
+    ) -> Option<FirstDriver> {
+        let (disk, volume) = (disk?, volume?);
+        let claim = claim(&volume.attributes, &id.slot, &context.backend.address)?;
+        if claim.and_then(|claim| claim.check(disk.image.as_ref())).is_err() {
+            return Some(FirstDriver::NamesOther);
+        }
+        let nodes = attached_nodes(volume, self.view);
+        let is_ready = |node: &NodeName| self.view.nodes.get(node).is_some_and(|node| node.ready);
+        Some(match disk.exported {
+            _ if !nodes.iter().all(is_ready) => FirstDriver::Silent,
+            Some(true) => FirstDriver::Well,
+            _ if nodes.is_empty() => FirstDriver::Well,
+            _ => FirstDriver::Closed,
+        })
     }
 
     fn presence(&self, node: &NodeName) -> (Presence, bool) {
@@ -301,7 +327,8 @@ impl Found {
             is_new: true,
         };
         let holders = known.chain(std::iter::repeat_n(nameless, self.nameless)).collect();
-        Facts { mode: self.mode, disk, copy, claim, holders }
+        let first_driver = self.first_driver;
+        Facts { mode: self.mode, disk, copy, claim, first_driver, holders }
     }
 
     fn holder(

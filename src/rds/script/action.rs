@@ -3,7 +3,7 @@
 //! the two.
 
 use super::quote;
-use crate::rds::{Change, Command, NewDisk};
+use crate::rds::{Change, Command, NewDisk, Treatment, Unrecorded};
 use crate::volume::{ImagePath, Slot};
 
 /// A kind of command that concerns one disk. Commands of one kind differ in their values alone.
@@ -32,6 +32,46 @@ pub enum Action {
     Delete,
     /// [`Command::RemoveImage`].
     RemoveImage,
+    /// [`Command::Unrecorded`].
+    Unrecorded {
+        /// Names the comment that was seen.
+        commented: bool,
+        /// What is done.
+        what: Plain,
+    },
+}
+
+/// A kind of [`Treatment`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plain {
+    /// [`Treatment::Close`].
+    Close,
+    /// [`Treatment::Forget`].
+    Forget,
+    /// [`Treatment::Reopen`].
+    Reopen,
+    /// [`Treatment::Export`].
+    Export {
+        /// Says under which NQN.
+        named: bool,
+    },
+    /// [`Treatment::Grow`].
+    Grow,
+    /// [`Treatment::Remove`].
+    Remove,
+}
+
+impl Plain {
+    fn of(what: &Treatment) -> Self {
+        match what {
+            Treatment::Close => Self::Close,
+            Treatment::Forget => Self::Forget,
+            Treatment::Reopen => Self::Reopen,
+            Treatment::Export(export) => Self::Export { named: export.nqn.is_some() },
+            Treatment::Grow(_) => Self::Grow,
+            Treatment::Remove => Self::Remove,
+        }
+    }
 }
 
 /// A value of a command.
@@ -79,6 +119,10 @@ impl Action {
             Command::Unexport { .. } => Self::Unexport,
             Command::Delete { .. } => Self::Delete,
             Command::RemoveImage { .. } => Self::RemoveImage,
+            Command::Unrecorded(disk) => Self::Unrecorded {
+                commented: !disk.comment.is_empty(),
+                what: Plain::of(&disk.what),
+            },
         })
     }
 
@@ -86,6 +130,7 @@ impl Action {
     pub fn names_image(self) -> bool {
         match self {
             Self::Create | Self::Rebuild | Self::Remake | Self::Delete | Self::RemoveImage => true,
+            Self::Unrecorded { .. } => true,
             Self::Show | Self::Change { .. } | Self::Unexport => false,
         }
     }
@@ -106,6 +151,15 @@ impl Action {
                 if_found(say, &format!(" and ({})", refers(say)), &what)
             }
             Self::RemoveImage => remove_image(say),
+            Self::Unrecorded { commented, what } => {
+                let refers = format!(" and ({})", refers(say));
+                match commented {
+                    true => if_found(say, &refers, &plain(say, what)),
+                    false => {
+                        if_item(&format!("slot={}{refers}", say(Field::Slot)), &plain(say, what))
+                    }
+                }
+            }
         }
     }
 }
@@ -121,7 +175,8 @@ pub fn slot(command: &Command) -> Option<&Slot> {
         | Command::Rebuild(NewDisk { slot, .. })
         | Command::Remake(NewDisk { slot, .. })
         | Command::Delete { slot, .. }
-        | Command::RemoveImage { slot, .. } => Some(slot),
+        | Command::RemoveImage { slot, .. }
+        | Command::Unrecorded(Unrecorded { slot, .. }) => Some(slot),
     }
 }
 
@@ -132,7 +187,8 @@ pub fn image(command: &Command) -> Option<&ImagePath> {
         | Command::Rebuild(NewDisk { image, .. })
         | Command::Remake(NewDisk { image, .. })
         | Command::Delete { image, .. }
-        | Command::RemoveImage { image, .. } => Some(image),
+        | Command::RemoveImage { image, .. }
+        | Command::Unrecorded(Unrecorded { image, .. }) => Some(image),
         _ => None,
     }
 }
@@ -141,6 +197,7 @@ pub fn image(command: &Command) -> Option<&ImagePath> {
 pub fn literal(command: &Command, field: Field) -> Option<String> {
     let export = match command {
         Command::Change(change) => change.export.as_ref(),
+        Command::Unrecorded(Unrecorded { what: Treatment::Export(export), .. }) => Some(export),
         _ => None,
     };
     match field {
@@ -165,6 +222,7 @@ pub fn bytes(command: &Command) -> Option<u64> {
     match command {
         Command::Create(disk) | Command::Remake(disk) => Some(disk.bytes),
         Command::Change(change) => change.grow_to,
+        Command::Unrecorded(Unrecorded { what: Treatment::Grow(bytes), .. }) => Some(*bytes),
         _ => None,
     }
 }
@@ -184,7 +242,8 @@ fn expect(command: &Command) -> Option<&str> {
     match command {
         Command::Change(Change { expect, .. })
         | Command::Unexport { expect, .. }
-        | Command::Delete { expect, .. } => Some(expect),
+        | Command::Delete { expect, .. }
+        | Command::Unrecorded(Unrecorded { comment: expect, .. }) => Some(expect),
         _ => None,
     }
 }
@@ -250,7 +309,8 @@ fn change(say: Say<'_>, export: bool, named: bool, grow: bool) -> String {
 /// The properties of an export, with a blank before them. RouterOS before 7.21 has no NQN among them
 /// and would not even read the line.
 fn exported(say: Say<'_>, named: bool) -> String {
-    let nqn = if named { format!(" nvme-tcp-server-nqn={}", say(Field::Nqn)) } else { String::new() };
+    let nqn =
+        if named { format!(" nvme-tcp-server-nqn={}", say(Field::Nqn)) } else { String::new() };
     format!(
         "{nqn} nvme-tcp-server-port={} nvme-tcp-server-allow-host-name={} nvme-tcp-export={}",
         say(Field::Port),
@@ -266,12 +326,30 @@ fn if_judged(say: Say<'_>, what: &str) -> String {
 
 /// The same with one condition more.
 fn if_found(say: Say<'_>, more: &str, what: &str) -> String {
+    let (slot, expect) = (say(Field::Slot), say(Field::Expect));
+    if_item(&format!("slot={slot} and comment={expect}{more}"), what)
+}
+
+/// Does `what` with the one item that fulfils the conditions.
+fn if_item(conditions: &str, what: &str) -> String {
     format!(
-        ":local csiItem [/disk/find where slot={} and comment={}{more}]; \
-         :if ([:len $csiItem]=1) do={{ {what} }}",
-        say(Field::Slot),
-        say(Field::Expect),
+        ":local csiItem [/disk/find where {conditions}]; :if ([:len $csiItem]=1) do={{ {what} }}"
     )
+}
+
+/// What is done to a disk without a record. Here, too, `export=no` comes first and alone.
+fn plain(say: Say<'_>, what: Plain) -> String {
+    const CLOSE: &str = "/disk/set $csiItem nvme-tcp-export=no";
+    match what {
+        Plain::Close => CLOSE.to_owned(),
+        Plain::Forget => {
+            format!("{CLOSE}; /disk/set $csiItem nvme-tcp-server-allow-host-name=\"\"")
+        }
+        Plain::Reopen => "/disk/set $csiItem nvme-tcp-export=yes".to_owned(),
+        Plain::Export { named } => format!("{CLOSE}; /disk/set $csiItem{}", exported(say, named)),
+        Plain::Grow => format!("/disk/set $csiItem file-size={}", say(Field::Bytes)),
+        Plain::Remove => format!("{CLOSE}; /disk/remove $csiItem; {}", remove_image(say)),
+    }
 }
 
 /// Removes an image unless a disk refers to it.
