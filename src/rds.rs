@@ -118,8 +118,8 @@ pub struct Unrecorded {
 pub enum Treatment {
     /// The export is closed; for whom it was stays there.
     Close,
-    /// The export is closed, and it was for nobody.
-    Forget,
+    /// The export is closed, and from now on for this host.
+    Leave(Nqn),
     /// The export is opened as it was.
     Reopen,
     /// It is exported so.

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: a panic is its answer")]
 
+#[path = "static_volumes/adopted.rs"]
+mod adopted;
 #[expect(dead_code, reason = "only some stories are told here")]
 #[path = "support/in_memory.rs"]
 mod in_memory;

@@ -78,10 +78,23 @@ pub enum Allowed {
     All,
     /// For the node in question.
     Asking,
+    /// For nobody: it was taken from a node that had let go.
+    Nobody,
     /// For another node of this cluster.
     Node(NodeName),
     /// For a host that no node of this cluster has.
     Stranger,
+}
+
+/// The host for which a volume is that nobody holds: the nil UUID, which no host has.
+const NOBODY: &str = "nqn.2014-08.org.nvmexpress:uuid:00000000-0000-0000-0000-000000000000";
+
+/// The name of a host that there is not.
+///
+/// # Errors
+/// Never: the name is an NQN.
+pub fn nobody() -> Result<Nqn, Refused> {
+    Nqn::parse(NOBODY)
 }
 
 /// Who may connect to a disk, seen from the nodes that ask.
@@ -95,6 +108,9 @@ pub fn allowed<'a>(
         |node: &&NodeName| hosts.host(node).is_ok_and(|host| host.nqn.as_str() == allow_host);
     if allow_host.is_empty() {
         return Allowed::All;
+    }
+    if allow_host == NOBODY {
+        return Allowed::Nobody;
     }
     if asking.iter().any(|node| is_its(&node)) {
         return Allowed::Asking;
@@ -171,6 +187,7 @@ mod test {
         let of = |node: &NodeName| hosts.host(node).unwrap().nqn;
         let ask = |host: &str| allowed(host, &nodes[..1], &nodes, &hosts);
         assert_eq!(ask(""), Allowed::All);
+        assert_eq!(ask(nobody().unwrap().as_str()), Allowed::Nobody);
         assert_eq!(ask(of(&nodes[0]).as_str()), Allowed::Asking);
         assert_eq!(ask(of(&nodes[1]).as_str()), Allowed::Node(nodes[1].clone()));
         assert_eq!(ask("nqn.2014-08.org.nvmexpress:uuid:somebody"), Allowed::Stranger);

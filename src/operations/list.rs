@@ -147,7 +147,7 @@ impl<'a> Lister<'a> {
             _ if disk.exported != Some(true) => Vec::new(),
             Allowed::All => attached_nodes(volume, &self.view),
             Allowed::Node(node) => vec![node],
-            Allowed::Asking | Allowed::Stranger => Vec::new(),
+            Allowed::Nobody | Allowed::Asking | Allowed::Stranger => Vec::new(),
         };
         Some(VolumeInfo {
             bytes: disk.bytes.unwrap_or(volume.bytes),

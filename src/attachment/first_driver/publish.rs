@@ -78,7 +78,7 @@ mod test {
 
     #[test]
     fn the_table() {
-        use Allowed::{All, Asking, Stranger};
+        use Allowed::{All, Asking, Nobody, Stranger};
         use Answer::{Export, ExportAfter, Held, Refuse, Reopen};
         let node = |name| NodeName::parse(name).unwrap();
         let other = || Allowed::Node(node("n2"));
@@ -95,6 +95,9 @@ mod test {
             (yes, Asking, false, 0, single, Held),
             (no, Asking, true, 0, single, Export),
             (None, Asking, true, 0, single, Export),
+            (no, Nobody, false, 0, single, Export),
+            (no, Nobody, true, 0, single, Export),
+            (yes, Nobody, true, 0, single, Export),
             (yes, other(), false, 0, single, held_by_n2()),
             (None, other(), false, 0, single, held_by_n2()),
             (no, other(), false, 0, single, ExportAfter(node("n2"))),

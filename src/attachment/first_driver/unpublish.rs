@@ -34,7 +34,7 @@ pub struct Seen {
 pub enum Answer {
     /// They do not hold it, or need not be shut out: change nothing.
     Leave,
-    /// Close the export and forget for whom it was.
+    /// Close the export, and let it be for nobody.
     Close,
     /// The same once it is proven that nobody writes.
     CloseProven,
@@ -55,6 +55,9 @@ pub fn judge(seen: &Seen) -> Answer {
         return if need_not { Answer::Leave } else { Answer::Refuse };
     }
     let is_open = seen.exported != Some(false);
+    if seen.allowed == Allowed::Nobody && !is_open {
+        return Answer::Leave;
+    }
     let is_theirs = seen.allowed == Allowed::Asking || seen.was_attached;
     match seen.departure {
         Departure::LetGo if is_open || seen.allowed == Allowed::Asking => Answer::Close,
@@ -70,7 +73,7 @@ mod test {
 
     #[test]
     fn the_table() {
-        use Allowed::{All, Asking, Stranger};
+        use Allowed::{All, Asking, Nobody, Stranger};
         use Answer::{Close, CloseAndWait, CloseProven, Leave, Refuse};
         use Departure::{LetGo, Silent, Vouched};
         let n2 = || NodeName::parse("n2").unwrap();
@@ -86,6 +89,9 @@ mod test {
             (no, Asking, true, false, Vouched, CloseProven),
             (no, All, true, false, Vouched, CloseProven),
             (no, All, false, false, Vouched, Leave),
+            (no, Nobody, true, false, LetGo, Leave),
+            (no, Nobody, true, false, Silent, Leave),
+            (yes, Nobody, true, false, LetGo, Close),
             (yes, Asking, true, false, Silent, CloseAndWait),
             (yes, All, true, false, Silent, CloseAndWait),
             (no, Asking, false, false, Silent, CloseAndWait),

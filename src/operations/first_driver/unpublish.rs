@@ -2,7 +2,7 @@
 
 use super::{Adopted, attached_nodes, known_nodes};
 use crate::attachment::first_driver::unpublish::{Answer, Departure, Seen, judge};
-use crate::attachment::first_driver::{Allowed, allowed};
+use crate::attachment::first_driver::{Allowed, allowed, nobody};
 use crate::cluster::{Reason, View};
 use crate::operations::ground::Ground;
 use crate::operations::unpublish::not_alone;
@@ -37,11 +37,11 @@ impl Operations {
         };
         match judge(&seen) {
             Answer::Leave => return Ok(()),
-            Answer::Close => self.close_old(ground, old, Treatment::Forget).await?,
+            Answer::Close => self.leave_old(ground, old).await?,
             Answer::CloseProven => {
                 self.close_old(ground, old, Treatment::Close).await?;
                 self.confirm_closed(ground, &old.disk.comment).await?;
-                self.close_old(ground, old, Treatment::Forget).await?;
+                self.leave_old(ground, old).await?;
             }
             Answer::CloseAndWait => {
                 self.close_old(ground, old, Treatment::Close).await?;
@@ -53,6 +53,12 @@ impl Operations {
             "nodes" => ?leaving);
         self.tell(ground, Reason::VolumeDetached, format!("detached from {leaving:?}"));
         Ok(())
+    }
+
+    /// Closes the export and lets it be for nobody: not even by hand is it opened for whom had it.
+    async fn leave_old(&self, ground: &Ground, old: &Adopted) -> Result<(), Error> {
+        let host = nobody().map_err(|why| Error::new(Kind::Refused, why.to_string()))?;
+        self.close_old(ground, old, Treatment::Leave(host)).await
     }
 
     /// How they have left; of several the one that says most against going on. With it, what is to

@@ -4,7 +4,7 @@
 
 use super::quote;
 use crate::rds::{Change, Command, NewDisk, Treatment, Unrecorded};
-use crate::volume::{ImagePath, Slot};
+use crate::volume::{ImagePath, Nqn, Slot};
 
 /// A kind of command that concerns one disk. Commands of one kind differ in their values alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +46,8 @@ pub enum Action {
 pub enum Plain {
     /// [`Treatment::Close`].
     Close,
-    /// [`Treatment::Forget`].
-    Forget,
+    /// [`Treatment::Leave`].
+    Leave,
     /// [`Treatment::Reopen`].
     Reopen,
     /// [`Treatment::Export`].
@@ -65,7 +65,7 @@ impl Plain {
     fn of(what: &Treatment) -> Self {
         match what {
             Treatment::Close => Self::Close,
-            Treatment::Forget => Self::Forget,
+            Treatment::Leave(_) => Self::Leave,
             Treatment::Reopen => Self::Reopen,
             Treatment::Export(export) => Self::Export { named: export.nqn.is_some() },
             Treatment::Grow(_) => Self::Grow,
@@ -209,10 +209,12 @@ pub fn literal(command: &Command, field: Field) -> Option<String> {
         Field::Expect => expect(command).map(quote),
         Field::Nqn => export.and_then(|export| Some(quote(export.nqn.as_ref()?.as_str()))),
         Field::Port => export.map(|export| export.port.to_string()),
-        Field::Host => {
-            let host = |host: &crate::volume::Nqn| quote(host.as_str());
-            export.map(|export| export.allow_host.as_ref().map_or_else(|| quote(""), host))
-        }
+        Field::Host => match command {
+            Command::Unrecorded(Unrecorded { what: Treatment::Leave(host), .. }) => {
+                Some(quote(host.as_str()))
+            }
+            _ => export.map(|export| quote(export.allow_host.as_ref().map_or("", Nqn::as_str))),
+        },
         Field::Export => export.map(|export| if export.on { "yes" } else { "no" }.to_owned()),
     }
 }
@@ -342,8 +344,9 @@ fn plain(say: Say<'_>, what: Plain) -> String {
     const CLOSE: &str = "/disk/set $csiItem nvme-tcp-export=no";
     match what {
         Plain::Close => CLOSE.to_owned(),
-        Plain::Forget => {
-            format!("{CLOSE}; /disk/set $csiItem nvme-tcp-server-allow-host-name=\"\"")
+        Plain::Leave => {
+            let host = say(Field::Host);
+            format!("{CLOSE}; /disk/set $csiItem nvme-tcp-server-allow-host-name={host}")
         }
         Plain::Reopen => "/disk/set $csiItem nvme-tcp-export=yes".to_owned(),
         Plain::Export { named } => format!("{CLOSE}; /disk/set $csiItem{}", exported(say, named)),
