@@ -171,7 +171,7 @@ async fn whoever_was_attached_before_the_switch_stays_connected_and_can_come_bac
         assert!(world.publish("old", "node-b").await.is_err());
         assert_eq!(world.changing_lines(), lines, "{version}");
         machine.write(1).unwrap();
-        // The box was restarted, and its startup script closes every export.
+        // Somebody, or a script of the box, closes the export.
         world.os.exec("/disk/set old nvme-tcp-export=no");
         assert_eq!(published(&listed(&world).await, "old"), [] as [&str; 0]);
         let lines = world.changing_lines();

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::attachment::ledger::{ClusterTag, NodeTag, Nonce};
+use crate::attachment::ledger::{ClusterTag, NodeTag, Nonce, Sharing};
 
 const SECOND: Duration = Duration::from_secs(1);
 const RULES: Rules =
