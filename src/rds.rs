@@ -109,6 +109,8 @@ pub struct Unrecorded {
     /// The comment that was seen. It is compared where it is not empty: how the console compares a
     /// property that is not set is not documented.
     pub comment: String,
+    /// The host that was seen, compared in the same way.
+    pub allow_host: String,
     /// What is done.
     pub what: Treatment,
 }

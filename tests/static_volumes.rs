@@ -10,5 +10,7 @@ mod adopted;
 mod in_memory;
 #[path = "static_volumes/old_box.rs"]
 mod old_box;
+#[path = "static_volumes/random.rs"]
+mod random;
 #[path = "static_volumes/releases.rs"]
 mod releases;

@@ -53,13 +53,7 @@ impl Operations {
         what: Treatment,
         is_done: impl Fn(&Disk) -> bool,
     ) -> Result<Disk, Error> {
-        let command = Command::Unrecorded(rds::Unrecorded {
-            slot: ground.id.slot.clone(),
-            image: old.claim.image.clone(),
-            comment: old.disk.comment.clone(),
-            what,
-        });
-        let reply = self.run(ground, command).await?;
+        let reply = self.run(ground, old.command(ground, what)).await?;
         let disk = row(reply.disks, ground).ok_or_else(|| lost(ground))?;
         let is_same =
             disk.comment == old.disk.comment && old.claim.check(disk.image.as_ref()).is_ok();
@@ -86,6 +80,16 @@ impl Operations {
 }
 
 impl Adopted {
+    fn command(&self, ground: &Ground, what: Treatment) -> Command {
+        Command::Unrecorded(rds::Unrecorded {
+            slot: ground.id.slot.clone(),
+            image: self.claim.image.clone(),
+            comment: self.disk.comment.clone(),
+            allow_host: self.disk.allow_host.clone(),
+            what,
+        })
+    }
+
     /// How the disk is exported while it is for this host alone, or for all.
     fn terms(&self, ground: &Ground, allow_host: Option<Nqn>) -> Terms {
         let names = ground.mode() == Mode::Usual;

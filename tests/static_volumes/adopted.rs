@@ -26,7 +26,7 @@ fn name_on(world: &World, slot: &str) -> String {
 }
 
 /// A disk as the first driver left it: exported for everybody.
-fn old_disk(world: &World, slot: &str) {
+pub fn old_disk(world: &World, slot: &str) {
     let mut line = format!(
         "/disk/add type=file slot={slot} file-path={FOLDER}/{slot}.img file-size=1G \
          mount-filesystem=no nvme-tcp-export=yes nvme-tcp-server-port=4420"
@@ -38,7 +38,7 @@ fn old_disk(world: &World, slot: &str) {
 }
 
 /// The PV that it made, with changed attributes.
-async fn old_volume(world: &World, slot: &str, changed: &[(&str, &str)]) {
+pub async fn old_volume(world: &World, slot: &str, changed: &[(&str, &str)]) {
     let mut volume = objects::volume(slot, DRIVER)
         .size("1Gi")
         .attribute("rdsAddress", "box")
@@ -62,7 +62,7 @@ async fn adopted(version: Version, quirks: Quirks) -> World {
 }
 
 /// What `status.attached` of a VolumeAttachment says.
-async fn attached(world: &World, name: &str, is: bool) {
+pub async fn attached(world: &World, name: &str, is: bool) {
     let set = |va: &mut Value| va["status"]["attached"] = is.into();
     world.api.modify("volumeattachments", name, set).unwrap();
     world.settle().await;

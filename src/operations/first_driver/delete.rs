@@ -5,7 +5,7 @@ use crate::operations::change::row;
 use crate::operations::delete::{entry, is_own};
 use crate::operations::ground::Ground;
 use crate::operations::{Error, Kind, Operations};
-use crate::rds::{self, Command, Treatment};
+use crate::rds::Treatment;
 
 impl Operations {
     /// Removes the disk and its image, which the PV names.
@@ -36,13 +36,7 @@ impl Operations {
         }
         let entry = entry(ground, image);
         self.cluster.begin_deleting(&entry).await?;
-        let command = Command::Unrecorded(rds::Unrecorded {
-            slot: id.slot.clone(),
-            image: image.clone(),
-            comment: old.disk.comment.clone(),
-            what: Treatment::Remove,
-        });
-        let reply = self.run(ground, command).await?;
+        let reply = self.run(ground, old.command(ground, Treatment::Remove)).await?;
         let said = reply.complaint.unwrap_or_else(|| "it said nothing".into());
         match (row(reply.disks, ground), reply.image) {
             (None, Some(false)) => Ok(self.cluster.end_deleting(&entry).await?),

@@ -36,6 +36,8 @@ pub enum Action {
     Unrecorded {
         /// Names the comment that was seen.
         commented: bool,
+        /// Names the host that was seen.
+        allowed: bool,
         /// What is done.
         what: Plain,
     },
@@ -95,6 +97,8 @@ pub enum Field {
     Port,
     /// The host that may connect.
     Host,
+    /// The host that was seen.
+    Allowed,
     /// Is it exported?
     Export,
 }
@@ -121,6 +125,7 @@ impl Action {
             Command::RemoveImage { .. } => Self::RemoveImage,
             Command::Unrecorded(disk) => Self::Unrecorded {
                 commented: !disk.comment.is_empty(),
+                allowed: !disk.allow_host.is_empty(),
                 what: Plain::of(&disk.what),
             },
         })
@@ -151,14 +156,16 @@ impl Action {
                 if_found(say, &format!(" and ({})", refers(say)), &what)
             }
             Self::RemoveImage => remove_image(say),
-            Self::Unrecorded { commented, what } => {
-                let refers = format!(" and ({})", refers(say));
-                match commented {
-                    true => if_found(say, &refers, &plain(say, what)),
-                    false => {
-                        if_item(&format!("slot={}{refers}", say(Field::Slot)), &plain(say, what))
-                    }
+            Self::Unrecorded { commented, allowed, what } => {
+                let mut conditions = format!("slot={} and ({})", say(Field::Slot), refers(say));
+                if commented {
+                    conditions.push_str(&format!(" and comment={}", say(Field::Expect)));
                 }
+                if allowed {
+                    let host = say(Field::Allowed);
+                    conditions.push_str(&format!(" and nvme-tcp-server-allow-host-name={host}"));
+                }
+                if_item(&conditions, &plain(say, what))
             }
         }
     }
@@ -214,6 +221,10 @@ pub fn literal(command: &Command, field: Field) -> Option<String> {
                 Some(quote(host.as_str()))
             }
             _ => export.map(|export| quote(export.allow_host.as_ref().map_or("", Nqn::as_str))),
+        },
+        Field::Allowed => match command {
+            Command::Unrecorded(disk) => Some(quote(&disk.allow_host)),
+            _ => None,
         },
         Field::Export => export.map(|export| if export.on { "yes" } else { "no" }.to_owned()),
     }

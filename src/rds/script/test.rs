@@ -170,15 +170,16 @@ fn a_box_that_cannot_set_an_nqn_is_not_told_one() {
 #[test]
 fn a_disk_without_a_record_is_changed_only_with_its_image_and_its_comment_stays() {
     let line = |comment: &str, what| {
-        let (slot, image, comment) = (slot(), image(), comment.to_owned());
-        line(&Command::Unrecorded(Unrecorded { slot, image, comment, what }), "tag")
+        let (slot, image, comment, allow_host) =
+            (slot(), image(), comment.to_owned(), String::new());
+        line(&Command::Unrecorded(Unrecorded { slot, image, comment, allow_host, what }), "tag")
     };
     let path = "(file-path=\"pool/volumes/pvc-1.img\" or file-path=\"/pool/volumes/pvc-1.img\")";
     let close = line("", Treatment::Close);
     let found = format!("find where slot=\"pvc-1\" and {path}]");
     assert!(close.contains(&found) && !close.contains("comment"), "{close}");
     let commented = line("my volume", Treatment::Close);
-    let found = format!("find where slot=\"pvc-1\" and comment=\"my volume\" and {path}]");
+    let found = format!("find where slot=\"pvc-1\" and {path} and comment=\"my volume\"]");
     assert!(commented.contains(&found), "{commented}");
     let export = Export { on: true, nqn: Nqn::parse("nqn.x:y").ok(), allow_host: None, port: 4420 };
     for (what, does) in [
@@ -199,8 +200,9 @@ fn a_disk_without_a_record_is_changed_only_with_its_image_and_its_comment_stays(
         let said = line("", what.clone());
         assert!(said.contains(does), "{what:?}: {said}");
         let command = |comment: &str| {
-            let (slot, image, comment) = (slot(), image(), comment.to_owned());
-            Command::Unrecorded(Unrecorded { slot, image, comment, what: what.clone() })
+            let (slot, image, comment, allow_host) =
+                (slot(), image(), comment.to_owned(), String::new());
+            Command::Unrecorded(Unrecorded { slot, image, comment, allow_host, what: what.clone() })
         };
         let (one, two) = (command(""), command("x"));
         assert_eq!(batch::batch(&[&one, &two], "t", 4096), None, "they share no line");
