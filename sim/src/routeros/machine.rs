@@ -299,7 +299,8 @@ impl RouterOs {
         }
         let core = self.lock();
         let on_port = |disk: &&Arc<Disk>| disk.exported() && disk.port() == i64::from(port);
-        core.store.disks.values().filter(on_port).map(|disk| disk.nqn(self.0.version)).collect()
+        let version = self.version();
+        core.store.disks.values().filter(on_port).map(|disk| disk.nqn(version)).collect()
     }
 
     /// Everything that hosts wrote, oldest first.
