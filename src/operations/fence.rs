@@ -1,11 +1,13 @@
 //! Fence: shut the holders of a volume out, for good, and prove it.
 
+use std::sync::Arc;
+
 use super::change::Wanted;
 use super::ground::Ground;
 use super::{Error, Happened, Operations};
 use crate::attachment::ledger::{FencedFrom, Nonce, Record};
 use crate::attachment::verdict::FenceCause;
-use crate::cluster::{About, Notice, Reason, View};
+use crate::cluster::{About, Attachment, Notice, Reason, View};
 use crate::volume::NodeName;
 
 impl Operations {
@@ -68,7 +70,11 @@ pub(super) fn shut_out(ground: &Ground, nodes: &[NodeName], view: &View) -> Vec<
     let Some(volume) = &ground.volume else {
         return out;
     };
-    let theirs = view.attachments.values().filter(|va| va.volume == volume.name);
+    // Only those that were used: the next one, which waits for its first attachment, is not the one
+    // that was fenced.
+    let was_used = |va: &&Arc<Attachment>| va.attached || va.deleting;
+    let of_volume = view.attachments.values().filter(|va| va.volume == volume.name);
+    let theirs = of_volume.filter(was_used);
     for attachment in theirs.filter(|va| nodes.contains(&va.node)) {
         let node = attachment.node.clone();
         let entry = FencedFrom { node, attachment: attachment.version.uid.clone() };
