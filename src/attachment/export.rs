@@ -1,5 +1,8 @@
 //! How a disk must be exported for a record, and the names under which hosts connect.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
@@ -52,7 +55,9 @@ pub struct Place<'a> {
 /// machines cloned from one image do not share them.
 #[derive(Clone)]
 pub struct Hosts {
-    secret: std::sync::Arc<[u8]>,
+    secret: Arc<[u8]>,
+    /// Those that were named beforehand.
+    known: Arc<HashMap<NodeName, Nqn>>,
 }
 
 /// A host as NVMe knows it.
@@ -66,8 +71,27 @@ pub struct Host {
 
 impl Hosts {
     /// Hosts of the cluster that has this Secret.
-    pub fn new(secret: std::sync::Arc<[u8]>) -> Self {
-        Self { secret }
+    pub fn new(secret: Arc<[u8]>) -> Self {
+        Self { secret, known: Arc::default() }
+    }
+
+    /// The same, with the hosts of these nodes named once instead of each time they are asked for.
+    #[must_use]
+    pub fn knowing<'a>(&self, nodes: impl IntoIterator<Item = &'a NodeName>) -> Self {
+        let nqn = |node: &NodeName| Some((node.clone(), self.host(node).ok()?.nqn));
+        let known = nodes.into_iter().filter_map(nqn).collect();
+        Self { secret: Arc::clone(&self.secret), known: Arc::new(known) }
+    }
+
+    /// The NQN of the host that runs on this node.
+    ///
+    /// # Errors
+    /// Where the Secret is no key.
+    pub fn nqn(&self, node: &NodeName) -> Result<Nqn, Refused> {
+        match self.known.get(node) {
+            Some(nqn) => Ok(nqn.clone()),
+            None => Ok(self.host(node)?.nqn),
+        }
     }
 
     /// The host that runs on this node.
@@ -98,7 +122,7 @@ pub fn terms(
 ) -> Result<Terms, Refused> {
     let on = record.state == State::Attached;
     let allow_host = match (record.sharing, holder) {
-        (Sharing::Single, Some(node)) if on => Some(hosts.host(node)?.nqn),
+        (Sharing::Single, Some(node)) if on => Some(hosts.nqn(node)?),
         (Sharing::Single, None) if on => {
             return Err(Refused("the name of the node that holds the volume is not known".into()));
         }
@@ -150,6 +174,10 @@ mod test {
         assert_ne!(hosts.host(&node("n2")).unwrap(), host);
         assert_ne!(others.host(&node("n1")).unwrap(), host);
         assert!(host.nqn.as_str().ends_with(&host.id) && host.id.len() == 36, "{host:?}");
+        let knowing = hosts.knowing([&node("n2")]);
+        for name in ["n1", "n2"] {
+            assert_eq!(knowing.nqn(&node(name)), Ok(hosts.host(&node(name)).unwrap().nqn));
+        }
     }
 
     fn place(slot: &Slot) -> Place<'_> {

@@ -176,12 +176,8 @@ impl Operations {
             let message = format!("the nodes of volume {} are not known by name", ground.id);
             return Err(Error::new(Kind::Precondition, message));
         }
-        // Only VolumeAttachments that were used: the next one, which waits for its first attachment,
-        // is not the one that was fenced.
-        let mut used = view;
-        used.attachments.retain(|_, va| va.attached || va.deleting);
         let shut_out =
-            (record.state == State::Fenced).then(|| shut_out(ground, record, &nodes, &used));
+            (record.state == State::Fenced).then(|| shut_out(ground, record, &nodes, &view));
         let details = Details { fenced_from: shut_out, ..Details::of(disk) };
         self.write_copy(ground, record, nodes, details).await
     }

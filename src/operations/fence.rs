@@ -80,12 +80,15 @@ pub(super) fn shut_out(
     let Some(volume) = &ground.volume else {
         return out;
     };
+    // Only those that were used: the next one, which waits for its first attachment, is not the one
+    // that was fenced.
+    let of_volume = view.attachments.values().filter(|va| va.volume == volume.name);
+    let used: Vec<_> = of_volume.filter(|va| va.attached || va.deleting).collect();
     for node in nodes {
         let now = view.nodes.get(node);
         let waits = record.is_static() && order(now, None) == Order::None;
         let node_uid = now.filter(|_| waits).map(|now| now.uid.clone());
-        let theirs =
-            view.attachments.values().filter(|va| va.volume == volume.name && va.node == *node);
+        let theirs = used.iter().filter(|va| va.node == *node);
         let mut uids: Vec<String> = theirs.map(|va| va.version.uid.clone()).collect();
         if uids.is_empty() && waits {
             uids.push(String::new());

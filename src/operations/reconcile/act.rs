@@ -1,5 +1,7 @@
 //! Carrying out a verdict, under the volume's turn.
 
+use std::sync::Arc;
+
 use super::facts::Found;
 use crate::attachment::ledger::{Nonce, Record, State};
 use crate::attachment::verdict::{Action, FenceCause, Verdict};
@@ -35,7 +37,7 @@ impl Act<'_> {
     /// Closes an export, if the comment still is what was judged. One that is just what the copy
     /// wants stays open: a host that loses its connection may lose its disk.
     pub async fn close(self, found: &Found) -> Result<Done, Error> {
-        let is_open = |disk: &&Disk| disk.exported != Some(false);
+        let is_open = |disk: &&Arc<Disk>| disk.exported != Some(false);
         let Some(disk) = found.disk.as_ref().filter(is_open).filter(|_| !found.as_copied) else {
             return Ok(Done::Nothing);
         };
@@ -152,7 +154,7 @@ impl Act<'_> {
         found: &Found,
         verdict: &Verdict,
     ) -> Result<Done, Error> {
-        let (Some(disk), Some(copied)) = (&found.disk, &found.copied) else {
+        let (Some(disk), Some(copied)) = (&found.disk, found.copied.as_deref()) else {
             return Ok(Done::Nothing);
         };
         self.has_image_of_copy(ground, disk)?;
@@ -217,7 +219,7 @@ impl Act<'_> {
 
     /// Makes the lost disk again for its image, closed; the next step exports it as recorded.
     async fn rebuild(self, ground: &mut Ground, found: &Found) -> Result<Done, Error> {
-        let (Some(copy), Some(copied)) = (&found.copy, &found.copied) else {
+        let (Some(copy), Some(copied)) = (found.copy(), found.copied.as_deref()) else {
             return Ok(Done::Nothing);
         };
         if !is_own(ground, &copy.image) {
@@ -362,6 +364,6 @@ impl Act<'_> {
 fn record(found: &Found) -> Result<&Record, Error> {
     found
         .record
-        .as_ref()
+        .as_deref()
         .map_err(|why| Error::new(Kind::Unavailable, format!("volume {}: {why}", found.id)))
 }
