@@ -11,7 +11,7 @@ SEED ?= 1
 BUILD_PACKAGES := build-essential libsodium-dev libssl-dev pkg-config
 TEST_PACKAGES := $(BUILD_PACKAGES) openssh-server openssh-client
 
-.PHONY: help demo test simulate simulate-test chart manifests image check fmt packages-build packages-test
+.PHONY: help demo test bench simulate simulate-test chart manifests image check fmt packages-build packages-test
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,11 @@ demo: packages-build ## the incident, replayed against a simulated box and clust
 
 test: packages-test ## all tests
 	$(CARGO) test --workspace --all-features
+
+# The binary is built first and by itself: with the features that are shipped, and no others.
+bench: packages-build ## what it costs: execs, times, memory, against the goals (ARGS="--only memory --strict")
+	$(CARGO) build --quiet --release --bin rds-csi
+	$(CARGO) run --quiet --release -p rds-csi-bench -- $(ARGS)
 
 # A build of its own: only so does tokio's generator take a seed, and a run can be repeated exactly.
 # A seed that fails is printed with the command that repeats it.

@@ -5,14 +5,18 @@
 //! - [`export`]: how a disk must be exported for a record, and the names of the hosts.
 //! - [`publish`], [`unpublish`]: what an RPC may change.
 //! - [`leftover`]: what an interrupted CreateVolume left behind, and whose that is.
+//! - [`static_form`]: where the NQN of an export cannot change, so that an old host may come back.
+//! - [`first_driver`]: volumes of the first driver, which have no record.
 //! - [`verdict`]: what a pass does with one volume, first match wins.
 //! - [`storm`]: too many nodes at once look like our own blindness.
 
 pub mod export;
+pub mod first_driver;
 pub mod ledger;
 pub mod leftover;
 pub mod publish;
 pub mod standing;
+pub mod static_form;
 pub mod storm;
 pub mod unpublish;
 pub mod verdict;

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::attachment::ledger::Copy;
+use crate::attachment::ledger::{Copy, Record};
 use crate::volume::{BackendName, ImagePath, NodeName, Slot};
 
 /// What identifies one version of one object, for preconditions.
@@ -80,6 +80,9 @@ pub struct Volume {
     pub claim: Option<Claim>,
     /// The copy of the record.
     pub copy: CopyState,
+    /// The record in the copy, read when it arrived: passes look at it far more often than it
+    /// changes. `None` where there is no copy, or no record in it.
+    pub copied: Option<Arc<Record>>,
 }
 
 /// The claim of a PV.
@@ -114,11 +117,11 @@ pub struct Attachment {
 #[derive(Debug, Clone, Default)]
 pub struct View {
     /// All nodes.
-    pub nodes: BTreeMap<NodeName, Node>,
+    pub nodes: Arc<BTreeMap<NodeName, Node>>,
     /// Our PVs by name.
-    pub volumes: BTreeMap<String, Arc<Volume>>,
+    pub volumes: Arc<BTreeMap<String, Arc<Volume>>>,
     /// Our VolumeAttachments by name.
-    pub attachments: BTreeMap<String, Arc<Attachment>>,
+    pub attachments: Arc<BTreeMap<String, Arc<Attachment>>>,
 }
 
 /// One observation of the Node watch, in the order in which it was made.

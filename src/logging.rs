@@ -26,7 +26,7 @@ use crate::config::log::Format;
 
 /// Records that may wait to be written. Beyond it, whoever logs waits: a pass logs tens of records,
 /// so only a blocked standard error gets that far.
-const RECORDS_WAITING_MAX: usize = 4096;
+const RECORDS_WAITING_MAX: usize = 1024;
 
 /// The root logger and what keeps it alive.
 pub struct Logging {

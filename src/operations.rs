@@ -11,10 +11,12 @@ mod create;
 mod delete;
 mod expand;
 mod fence;
+mod first_driver;
 mod ground;
 mod list;
 mod publish;
 pub mod reconcile;
+mod static_form;
 mod unpublish;
 
 use std::collections::BTreeMap;

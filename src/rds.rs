@@ -60,6 +60,8 @@ pub enum Command {
         /// The image.
         image: ImagePath,
     },
+    /// Changes a disk that has no record, if it still is the one that was judged, else nothing.
+    Unrecorded(Unrecorded),
     /// Makes a disk for an image that is there: what is left after a configuration was lost.
     Rebuild(NewDisk),
     /// Makes image and disk anew where the disk has this comment and image, and the image is gone:
@@ -97,13 +99,46 @@ pub struct Change {
     pub grow_to: Option<u64>,
 }
 
+/// A disk without a record, and what is done to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unrecorded {
+    /// The disk.
+    pub slot: Slot,
+    /// The image that it must have.
+    pub image: ImagePath,
+    /// The comment that was seen. It is compared where it is not empty: how the console compares a
+    /// property that is not set is not documented.
+    pub comment: String,
+    /// The host that was seen, compared in the same way.
+    pub allow_host: String,
+    /// What is done.
+    pub what: Treatment,
+}
+
+/// What is done to a disk without a record. Its comment stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Treatment {
+    /// The export is closed; for whom it was stays there.
+    Close,
+    /// The export is closed, and from now on for this host.
+    Leave(Nqn),
+    /// The export is opened as it was.
+    Reopen,
+    /// It is exported so.
+    Export(Export),
+    /// It gets a new size in bytes (never a smaller one).
+    Grow(u64),
+    /// It is removed with its image.
+    Remove,
+}
+
 /// How a disk is exported. Everything is set in one `set`, after `export=no`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Export {
     /// Is it exported at all?
     pub on: bool,
-    /// The NQN under which.
-    pub nqn: Nqn,
+    /// The NQN under which; `None` where the box has no such property.
+    pub nqn: Option<Nqn>,
     /// The only host NQN that may connect; `None` lets every host connect that knows the NQN.
     pub allow_host: Option<Nqn>,
     /// The TCP port.

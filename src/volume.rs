@@ -5,9 +5,11 @@
 
 pub mod capability;
 pub mod chance;
+pub mod endpoint;
 pub mod turns;
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -41,7 +43,8 @@ macro_rules! text {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        // Shared: a pass copies names by the ten thousand.
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The text itself.
@@ -67,7 +70,7 @@ macro_rules! text {
         }
         impl From<$name> for String {
             fn from(name: $name) -> String {
-                name.0
+                name.0.as_ref().to_owned()
             }
         }
         impl std::str::FromStr for $name {
@@ -114,7 +117,7 @@ impl Slot {
     /// A slot as it stands on the box.
     pub fn parse(text: &str) -> Result<Self, Refused> {
         if is_label(text, SLOT_LENGTH_MAX) {
-            return Ok(Self(text.to_owned()));
+            return Ok(Self(text.into()));
         }
         Err(Refused::value(text, "is no slot: it takes a-z, then up to 62 of a-z 0-9 -"))
     }
@@ -134,10 +137,10 @@ impl Slot {
             return Err(Refused::value(name, what));
         }
         if is_label(name, SLOT_LENGTH_MAX) && !Self::is_hashed(name) {
-            return Ok(Self(name.to_owned()));
+            return Ok(Self(name.into()));
         }
         let digest = hex(&Sha256::digest(name.as_bytes()));
-        Ok(Self(format!("{HASHED_PREFIX}{}", &digest[..HASHED_DIGITS])))
+        Ok(Self(format!("{HASHED_PREFIX}{}", &digest[..HASHED_DIGITS]).into()))
     }
 
     fn is_hashed(text: &str) -> bool {
@@ -151,7 +154,7 @@ impl BackendName {
     /// A backend's name as the configuration gives it.
     pub fn parse(text: &str) -> Result<Self, Refused> {
         if is_label(text, 32) {
-            return Ok(Self(text.to_owned()));
+            return Ok(Self(text.into()));
         }
         Err(Refused::value(text, "is no backend name: it takes a-z, then up to 31 of a-z 0-9 -"))
     }
@@ -167,7 +170,7 @@ impl NodeName {
         let allowed =
             |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
         if text.len() <= 253 && text.bytes().all(allowed) && text.split('.').all(label) {
-            return Ok(Self(text.to_owned()));
+            return Ok(Self(text.into()));
         }
         Err(Refused::value(text, "is no node name (a DNS subdomain in lower case)"))
     }
@@ -179,20 +182,26 @@ impl Nqn {
     pub fn parse(text: &str) -> Result<Self, Refused> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b':' | b'-' | b'_');
         if text.len() <= 223 && text.starts_with("nqn.") && text.bytes().all(allowed) {
-            return Ok(Self(text.to_owned()));
+            return Ok(Self(text.into()));
         }
         Err(Refused::value(text, "is no NQN: nqn., then A-Z a-z 0-9 . : - _, 223 bytes at most"))
     }
+
+    /// The name under which RouterOS before 7.21 exports a disk: its slot, which no standard would
+    /// call an NQN (manual, NVMe over TCP: `subnqn: disk1`).
+    pub fn of_slot(slot: &Slot) -> Self {
+        Self(slot.as_str().into())
+    }
 }
 
-fn path(text: &str) -> Result<String, Refused> {
+fn path(text: &str) -> Result<Arc<str>, Refused> {
     // /disk prints file-path with a leading slash, /file without one (observed on the RDS).
     let bare = text.strip_prefix('/').unwrap_or(text);
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
     let segment =
         |part: &str| !part.is_empty() && !part.starts_with('.') && part.bytes().all(allowed);
     if bare.len() <= 255 && bare.split('/').all(segment) {
-        return Ok(bare.to_owned());
+        return Ok(bare.into());
     }
     let what = "is no path: segments of A-Z a-z 0-9 . - _ that do not start with a dot";
     Err(Refused::value(text, what))
@@ -206,7 +215,7 @@ impl VolumePath {
 
     /// The image of `slot` in this directory.
     pub fn image(&self, slot: &Slot) -> ImagePath {
-        ImagePath(format!("{}/{slot}.img", self.0))
+        ImagePath(format!("{}/{slot}.img", self.0).into())
     }
 
     /// The pool that the directory lies on: its first segment.
@@ -265,11 +274,9 @@ impl fmt::Display for VolumeId {
 
 /// Lower-case hex of `bytes`.
 pub fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 #[cfg(test)]

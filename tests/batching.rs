@@ -59,7 +59,7 @@ fn change(
 ) -> Command {
     let export = on.map(|on| Export {
         on,
-        nqn: Nqn::parse(&format!("nqn.2000-02.com.mikrotik:{name}.g1-0a")).unwrap(),
+        nqn: Nqn::parse(&format!("nqn.2000-02.com.mikrotik:{name}.g1-0a")).ok(),
         allow_host: on.then(|| Nqn::parse("nqn.2014-08.org.nvmexpress:uuid:A_b").unwrap()),
         port: 4420,
     });

@@ -70,7 +70,7 @@ fn create(at: usize) -> Command {
 
 fn export(at: usize) -> Command {
     let nqn = Nqn::parse("nqn.x:y").unwrap();
-    let export = Export { on: true, nqn, allow_host: None, port: 4420 };
+    let export = Export { on: true, nqn: Some(nqn), allow_host: None, port: 4420 };
     let (slot, grow_to) = (slot(at), None);
     let (expect, comment) = (String::new(), "rds1".to_owned());
     Command::Change(Change { slot, expect, comment, export: Some(export), grow_to })

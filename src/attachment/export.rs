@@ -1,9 +1,13 @@
 //! How a disk must be exported for a record, and the names under which hosts connect.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
 use super::ledger::{Record, Sharing, State};
+use super::static_form::Mode;
 use crate::volume::{NodeName, Nqn, Refused, Slot, hex};
 
 /// How a disk must be exported.
@@ -13,6 +17,8 @@ pub struct Terms {
     pub on: bool,
     /// Under which NQN.
     pub nqn: Nqn,
+    /// Can the box be told the NQN? Else it names the export after the slot by itself.
+    pub names: bool,
     /// For which host alone; `None` for a volume that two nodes may hold.
     pub allow_host: Option<Nqn>,
     /// On which TCP port.
@@ -41,13 +47,17 @@ pub struct Place<'a> {
     pub nqn_base: &'a str,
     /// The TCP port.
     pub port: u16,
+    /// Whether the box can be told an NQN.
+    pub mode: Mode,
 }
 
 /// Names hosts: HMAC of the cluster Secret over the node name. A pod cannot compute them, and
 /// machines cloned from one image do not share them.
 #[derive(Clone)]
 pub struct Hosts {
-    secret: std::sync::Arc<[u8]>,
+    secret: Arc<[u8]>,
+    /// Those that were named beforehand.
+    known: Arc<HashMap<NodeName, Nqn>>,
 }
 
 /// A host as NVMe knows it.
@@ -61,8 +71,27 @@ pub struct Host {
 
 impl Hosts {
     /// Hosts of the cluster that has this Secret.
-    pub fn new(secret: std::sync::Arc<[u8]>) -> Self {
-        Self { secret }
+    pub fn new(secret: Arc<[u8]>) -> Self {
+        Self { secret, known: Arc::default() }
+    }
+
+    /// The same, with the hosts of these nodes named once instead of each time they are asked for.
+    #[must_use]
+    pub fn knowing<'a>(&self, nodes: impl IntoIterator<Item = &'a NodeName>) -> Self {
+        let nqn = |node: &NodeName| Some((node.clone(), self.host(node).ok()?.nqn));
+        let known = nodes.into_iter().filter_map(nqn).collect();
+        Self { secret: Arc::clone(&self.secret), known: Arc::new(known) }
+    }
+
+    /// The NQN of the host that runs on this node.
+    ///
+    /// # Errors
+    /// Where the Secret is no key.
+    pub fn nqn(&self, node: &NodeName) -> Result<Nqn, Refused> {
+        match self.known.get(node) {
+            Some(nqn) => Ok(nqn.clone()),
+            None => Ok(self.host(node)?.nqn),
+        }
     }
 
     /// The host that runs on this node.
@@ -93,14 +122,22 @@ pub fn terms(
 ) -> Result<Terms, Refused> {
     let on = record.state == State::Attached;
     let allow_host = match (record.sharing, holder) {
-        (Sharing::Single, Some(node)) if on => Some(hosts.host(node)?.nqn),
+        (Sharing::Single, Some(node)) if on => Some(hosts.nqn(node)?),
         (Sharing::Single, None) if on => {
             return Err(Refused("the name of the node that holds the volume is not known".into()));
         }
         _ => None,
     };
+    let names = place.mode == Mode::Usual;
+    if on && !names && !record.is_static() {
+        return Err(Refused(
+            "the volume is attached under an NQN that this RouterOS cannot set: detach it, or bring \
+             back 7.21 or later"
+                .into(),
+        ));
+    }
     let nqn = record.nqn(place.nqn_base, place.slot)?;
-    Ok(Terms { on, nqn, allow_host, port: place.port })
+    Ok(Terms { on, nqn, names, allow_host, port: place.port })
 }
 
 impl Terms {
@@ -111,8 +148,9 @@ impl Terms {
             return shown.on == Some(false);
         }
         let host = self.allow_host.as_ref().map_or("", |host| host.as_str());
+        let is_named = shown.nqn == self.nqn.as_str() || !self.names && shown.nqn.is_empty();
         shown.on == Some(true)
-            && shown.nqn == self.nqn.as_str()
+            && is_named
             && shown.allow_host == host
             && shown.port.is_none_or(|port| port == self.port)
     }
@@ -136,10 +174,14 @@ mod test {
         assert_ne!(hosts.host(&node("n2")).unwrap(), host);
         assert_ne!(others.host(&node("n1")).unwrap(), host);
         assert!(host.nqn.as_str().ends_with(&host.id) && host.id.len() == 36, "{host:?}");
+        let knowing = hosts.knowing([&node("n2")]);
+        for name in ["n1", "n2"] {
+            assert_eq!(knowing.nqn(&node(name)), Ok(hosts.host(&node(name)).unwrap().nqn));
+        }
     }
 
     fn place(slot: &Slot) -> Place<'_> {
-        Place { slot, nqn_base: "nqn.x", port: 4420 }
+        Place { slot, nqn_base: "nqn.x", port: 4420, mode: Mode::Usual }
     }
 
     fn shown<'a>(
@@ -171,6 +213,31 @@ mod test {
         assert!(terms(&single, place(&slot), &hosts, None).is_err(), "never for anybody");
         let multi = created.attach(tag, Sharing::Multi, 0, nonce);
         assert_eq!(terms(&multi, place(&slot), &hosts, None).unwrap().allow_host, None);
+    }
+
+    #[test]
+    fn an_export_in_the_static_form_is_named_after_its_slot_and_says_so_only_where_it_can() {
+        let hosts = Hosts::new((*b"one cluster's secret of 32 bytes").into());
+        let slot = Slot::parse("v").unwrap();
+        let n1 = node("n1");
+        let created = Record::created(ClusterTag::of("c"));
+        let attached = |nonce| created.attach(NodeTag::of("c", &n1), Sharing::Single, 0, nonce);
+        let host = hosts.host(&n1).unwrap().nqn;
+        let terms =
+            |record, mode| super::terms(record, Place { mode, ..place(&slot) }, &hosts, Some(&n1));
+        let fixed = attached(Nonce::ZERO);
+        let named = |nqn| shown(Some(true), nqn, host.as_str(), Some(4420));
+        let old = terms(&fixed, Mode::Static).unwrap();
+        assert!(old.hold(named("")) && old.hold(named("v")) && !old.hold(named("nqn.x:w")));
+        assert!(!old.names);
+        // After an upgrade the box may show any name: what the host waits for is put back.
+        let upgraded = terms(&fixed, Mode::Usual).unwrap();
+        assert_eq!((upgraded.nqn.as_str(), upgraded.names), ("v", true));
+        assert!(upgraded.hold(named("v")) && !upgraded.hold(named("")));
+        // After a downgrade there is no way to export what the host waits for.
+        let usual = attached(Nonce::random());
+        assert!(terms(&usual, Mode::Static).is_err());
+        assert!(terms(&usual.detach(), Mode::Static).is_ok(), "closing needs no name");
     }
 
     #[test]

@@ -76,12 +76,14 @@ impl NodeTag {
 }
 
 impl Nonce {
-    /// The nonce of a volume that was never attached.
+    /// The nonce of a volume that was never attached, and of an attachment under the slot's own
+    /// name: see [`Record::is_static`].
     pub const ZERO: Self = Self([0; 6]);
 
-    /// A new one.
+    /// A new one, never [`Nonce::ZERO`].
     pub fn random() -> Self {
-        Self(chance::bytes())
+        let bytes = chance::bytes();
+        if bytes == [0; 6] { Self([0, 0, 0, 0, 0, 1]) } else { Self(bytes) }
     }
 }
 
@@ -257,9 +259,18 @@ impl Record {
         Ok(record)
     }
 
-    /// The NQN of this generation.
+    /// The NQN of this generation: for an attachment in the static form the slot.
     pub fn nqn(&self, base: &str, slot: &Slot) -> Result<Nqn, Refused> {
+        if self.state == State::Attached && self.is_static() {
+            return Ok(Nqn::of_slot(slot));
+        }
         Nqn::parse(&format!("{base}:{slot}.g{}-{}", self.generation, self.nonce))
+    }
+
+    /// Do (or did) its holders know the volume by the name of its slot, which comes back? So it is
+    /// where it was attached on a box that cannot set an NQN; the nonce then is [`Nonce::ZERO`].
+    pub fn is_static(&self) -> bool {
+        matches!(self.state, State::Attached | State::Fenced) && self.nonce == Nonce::ZERO
     }
 
     /// Are both attached under one NQN?
@@ -309,12 +320,13 @@ impl Record {
         }
     }
 
-    /// Its holders are shut out: their NQN never comes back.
+    /// Its holders are shut out: their NQN never comes back, but for one in the static form, which
+    /// the record goes on to say.
     pub fn fence(&self, floor: u64, nonce: Nonce) -> Self {
         Self {
             state: State::Fenced,
             generation: self.generation.max(floor).saturating_add(1),
-            nonce,
+            nonce: if self.is_static() { Nonce::ZERO } else { nonce },
             formatted: self.formatted_after_use(),
             ..self.next()
         }
@@ -369,14 +381,19 @@ pub struct Copy {
     pub fenced_from: Vec<FencedFrom>,
 }
 
-/// A node that was shut out, until its old VolumeAttachment is gone.
+/// A node that was shut out, until its old VolumeAttachment is gone and, where it knows the name
+/// of the slot, until it is shown or ordered to be off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct FencedFrom {
     /// The node.
     pub node: NodeName,
-    /// The UID of the VolumeAttachment that it had then.
+    /// The UID of the VolumeAttachment that it had then; empty where it had none.
     pub attachment: String,
+    /// The UID of its Node object then, where it was shut out without an order, and from the name of
+    /// the slot (the static form): its host may still wait for that name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_uid: Option<String>,
 }
 
 #[cfg(test)]

@@ -3,21 +3,31 @@
 //! No I/O and no clock: ages come in as durations. Rows that need a node agent or a ping from the
 //! box are not here yet; without them a node that is only NotReady is reported and nothing more.
 
+mod attached;
+
 use std::time::Duration;
 
-use super::ledger::{Record, Sharing, State, Unreadable};
+use self::attached::attached;
+use super::ledger::{Record, State, Unreadable};
 use super::standing::{Standing, standing};
+use super::static_form::Mode;
 use crate::volume::NodeName;
 
 /// Everything that is known of one volume.
 #[derive(Debug, Clone)]
 pub struct Facts<'a> {
+    /// Can the box be told an NQN? Where it cannot, automatic recovery only reports, and orders are
+    /// followed.
+    pub mode: Mode,
     /// The disk, or `None` where the box has none.
     pub disk: Option<DiskFacts<'a>>,
     /// The record in the copy.
     pub copy: CopyFacts<'a>,
     /// The PV.
     pub claim: ClaimFacts,
+    /// Where there is no record: what its PV and its VolumeAttachments say, if the PV is in the
+    /// first driver's form.
+    pub first_driver: Option<FirstDriver>,
     /// The holders of the record that counts: of the disk, or where that has none, of the copy.
     pub holders: Vec<Holder>,
 }
@@ -33,6 +43,19 @@ pub struct DiskFacts<'a> {
     pub exported: Option<bool>,
     /// Is it exported just as the record says?
     pub as_recorded: bool,
+}
+
+/// A volume of the first driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstDriver {
+    /// It is as its PV names it, and nothing is amiss.
+    Well,
+    /// Its PV names something else.
+    NamesOther,
+    /// It is attached, and its export is closed.
+    Closed,
+    /// It is attached to a node that is gone or not Ready.
+    Silent,
 }
 
 /// What the copy says.
@@ -125,6 +148,8 @@ pub enum Action {
     Nothing,
     /// Tell a person.
     Report,
+    /// Nothing, and count it as a volume of the first driver.
+    Static,
     /// Make the disk again for its image, with the record of the copy.
     Rebuild,
     /// Close the export, then put the record of the copy back.
@@ -268,14 +293,32 @@ fn missing(facts: &Facts<'_>) -> Verdict {
 fn unreadable_record(facts: &Facts<'_>, unreadable: &Unreadable) -> Verdict {
     let claimed = !matches!(facts.claim, ClaimFacts::Absent(_));
     match (unreadable, facts.copy, claimed) {
-        (Unreadable::Absent, CopyFacts::Absent, true) => {
-            verdict_of(Action::Report, "a volume of the first driver, without a record")
-        }
+        (Unreadable::Absent, CopyFacts::Absent, true) => first_driver(facts.first_driver),
         (Unreadable::Absent, _, false) => verdict_of(Action::Nothing, "not ours"),
         (_, CopyFacts::Present(_), true) => {
             verdict_of(Action::Restore, "the record was damaged; the copy counts")
         }
         _ => verdict_of(Action::Report, "the record is damaged, and there is no copy"),
+    }
+}
+
+/// Volumes of the first driver are never acted on.
+fn first_driver(seen: Option<FirstDriver>) -> Verdict {
+    let report = |reason| verdict_of(Action::Report, reason);
+    match seen {
+        Some(FirstDriver::Well) => verdict_of(Action::Static, "a volume of the first driver"),
+        Some(FirstDriver::NamesOther) => {
+            report("no record, and the PV names another NQN, image or box; not touched")
+        }
+        Some(FirstDriver::Closed) => report(
+            "a volume of the first driver is attached and not exported; it is opened when the \
+             external-attacher publishes it again",
+        ),
+        Some(FirstDriver::Silent) => report(
+            "a volume of the first driver is attached to a node that is not Ready; it is never \
+             fenced: delete the Node or taint it out-of-service once it is off",
+        ),
+        None => report("no record, and the PV is not in the first driver's form; not touched"),
     }
 }
 
@@ -307,58 +350,6 @@ fn current(record: &Record, disk: &DiskFacts<'_>, facts: &Facts<'_>, rules: Rule
              that is not ours keeps it",
         ),
         _ => verdict_of(Action::Nothing, "nobody holds it"),
-    }
-}
-
-fn attached(record: &Record, disk: &DiskFacts<'_>, facts: &Facts<'_>, rules: Rules) -> Verdict {
-    use Action::{Fence, Nothing, Repair};
-    let holders = &facts.holders;
-    if holders.iter().any(|holder| holder.out_of_service) {
-        return verdict_of(Fence(FenceCause::OutOfService), "the node is tainted out-of-service");
-    }
-    let wanted = |holder: &Holder| holder.has_attachment() && !holder.is_gone();
-    if !disk.as_recorded && holders.iter().all(wanted) {
-        return verdict_of(Repair, "the export is not as recorded");
-    }
-    let of_each = holders.iter().map(|holder| holder_verdict(record, holder, holders, rules));
-    of_each
-        .max_by_key(|verdict| urgency(verdict.action))
-        .unwrap_or(verdict_of(Nothing, "nobody holds it"))
-}
-
-fn holder_verdict(record: &Record, holder: &Holder, holders: &[Holder], rules: Rules) -> Verdict {
-    use Action::{Hold, Nothing, Suspect, Wait};
-    let (since, cause, reason) = match (holder.presence, holder.attachment) {
-        (Presence::Gone(since), _) => (since, FenceCause::NodeGone, "the Node object is gone"),
-        (_, AttachmentFacts::Absent(since)) => {
-            (since, FenceCause::AttachmentGone, "the VolumeAttachment is gone")
-        }
-        (Presence::NotReady, _) => return verdict_of(Suspect, "the node is NotReady"),
-        (Presence::Ready, _) => return verdict_of(Nothing, "healthy"),
-    };
-    if since < rules.grace {
-        return verdict_of(Wait(rules.grace - since), reason);
-    }
-    let shared = record.sharing == Sharing::Multi && holders.len() > 1;
-    if shared && holders.iter().any(|other| other.presence == Presence::Ready) {
-        return verdict_of(Hold, "another node holds the volume and is healthy");
-    }
-    match holder.io {
-        Io::Unread => verdict_of(Action::ReadIo(cause), reason),
-        Io::Moving => verdict_of(Hold, "volumes of the node are still being written or read"),
-        Io::Untold | Io::Still => verdict_of(Action::Fence(cause), reason),
-    }
-}
-
-/// Of two holders the one that needs more counts; what speaks against acting counts most.
-fn urgency(action: Action) -> u8 {
-    match action {
-        Action::Hold => 5,
-        Action::ReadIo(_) => 4,
-        Action::Fence(_) => 3,
-        Action::Wait(_) => 2,
-        Action::Suspect => 1,
-        _ => 0,
     }
 }
 

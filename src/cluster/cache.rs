@@ -76,7 +76,8 @@ pub enum Change<V: Kept> {
 /// What a watch has shown.
 pub struct Cache<V: Kept> {
     name: &'static str,
-    map: RwLock<BTreeMap<V::Key, V>>,
+    /// Shared with those who look: it is copied when it changes while somebody still does.
+    map: RwLock<Arc<BTreeMap<V::Key, V>>>,
     synced: watch::Sender<bool>,
     failing: Mutex<Option<Instant>>,
     changes: broadcast::Sender<Change<V>>,
@@ -132,8 +133,8 @@ impl<V: Kept> Cache<V> {
     }
 
     /// All values.
-    pub fn all(&self) -> BTreeMap<V::Key, V> {
-        self.read().clone()
+    pub fn all(&self) -> Arc<BTreeMap<V::Key, V>> {
+        Arc::clone(&self.read())
     }
 
     /// Puts in what the API server returned for a read or a write of ours, unless the map has no
@@ -179,20 +180,21 @@ impl<V: Kept> Cache<V> {
         self.put(&mut self.write(), value);
     }
 
-    fn put(&self, map: &mut BTreeMap<V::Key, V>, value: V) {
+    fn put(&self, map: &mut Arc<BTreeMap<V::Key, V>>, value: V) {
         let key = value.key();
         if let Some(known) = map.get(&key)
             && (*known == value || is_newer(known, &value))
         {
             return;
         }
-        map.insert(key, value.clone());
+        Arc::make_mut(map).insert(key, value.clone());
         self.tell(|| Change::Applied(value));
     }
 
     fn remove(&self, key: &V::Key) {
         let mut map = self.write();
-        if map.remove(key).is_some() {
+        if map.contains_key(key) {
+            Arc::make_mut(&mut map).remove(key);
             self.tell(|| Change::Deleted(key.clone()));
         }
     }
@@ -200,7 +202,7 @@ impl<V: Kept> Cache<V> {
     /// Takes a complete list, as it is: after a restored backup its versions may be lower.
     fn replace(&self, list: BTreeMap<V::Key, V>) {
         let mut map = self.write();
-        *map = list;
+        *map = Arc::new(list);
         self.synced.send_replace(true);
         self.tell(|| Change::All(map.values().cloned().collect()));
     }
@@ -213,11 +215,11 @@ impl<V: Kept> Cache<V> {
     }
 
     // A panic while the lock is held leaves a map that the restarted task replaces.
-    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<V::Key, V>> {
+    fn read(&self) -> RwLockReadGuard<'_, Arc<BTreeMap<V::Key, V>>> {
         self.map.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<V::Key, V>> {
+    fn write(&self) -> RwLockWriteGuard<'_, Arc<BTreeMap<V::Key, V>>> {
         self.map.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

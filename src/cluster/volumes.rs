@@ -16,7 +16,7 @@ use slog::{Logger, warn};
 use super::cache::Kept;
 use super::request::{Requests, shortened};
 use super::{Claim, ClusterError, CopyState, Version, Volume};
-use crate::attachment::ledger::{COPY_ANNOTATION, Copy};
+use crate::attachment::ledger::{COPY_ANNOTATION, Copy, Record};
 
 /// The first driver's annotation: the node that holds the volume.
 pub const ATTACHED_NODE: &str = "rds.csi.srvlab.io/attached-node";
@@ -63,6 +63,7 @@ pub fn convert(object: core::PersistentVolume, driver: &str, log: &Logger) -> Op
     let deletes = spec.persistent_volume_reclaim_policy.as_deref() == Some("Delete");
     let released = phase.as_deref() == Some("Released") && deletes;
     let annotations = metadata.annotations.unwrap_or_default();
+    let copy = read_copy(annotations.get(COPY_ANNOTATION).map(String::as_str));
     Some(Arc::new(Volume {
         name,
         version: Version {
@@ -74,7 +75,8 @@ pub fn convert(object: core::PersistentVolume, driver: &str, log: &Logger) -> Op
         bytes,
         going: released || metadata.deletion_timestamp.is_some(),
         claim: spec.claim_ref.and_then(claim),
-        copy: read_copy(annotations.get(COPY_ANNOTATION).map(String::as_str)),
+        copied: record_of(&copy).map(Arc::new),
+        copy,
     }))
 }
 
@@ -100,6 +102,14 @@ pub fn read_copy(text: Option<&str>) -> CopyState {
     match serde_json::from_str::<Copy>(text) {
         Ok(copy) => CopyState::Present(Box::new(copy)),
         Err(error) => CopyState::Unreadable(shortened(&error.to_string())),
+    }
+}
+
+/// The record in a copy.
+fn record_of(copy: &CopyState) -> Option<Record> {
+    match copy {
+        CopyState::Present(copy) => Record::parse(&copy.record).ok(),
+        CopyState::Absent | CopyState::Unreadable(_) => None,
     }
 }
 

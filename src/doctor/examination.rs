@@ -21,12 +21,13 @@ use super::console::{Console, Deadlines};
 use super::row::{Report, Row, State};
 use super::scratch::{self, Scratch};
 use super::{rights, storage, system};
+use crate::attachment::static_form::Mode;
 use crate::config::BackendConfig;
 use crate::rds::question::Answers;
 use crate::rds::ssh::Connect;
 use crate::rds::ssh::key::PrivateKey;
 use crate::rds::ssh::survey::{Survey, reach, survey};
-use crate::rds::version::has_settable_nqn;
+use crate::rds::version;
 use crate::rds::{Command, Disk};
 use crate::volume::BackendName;
 
@@ -261,8 +262,8 @@ impl Examination {
         let good = row.state == State::Ok;
         self.rows.push(row);
         if good {
-            let nqns = version.is_none_or(has_settable_nqn);
-            let rows = scratch.examine(&mut self.console, &self.config, nqns).await;
+            let mode = version.map_or(Mode::Usual, version::mode);
+            let rows = scratch.examine(&mut self.console, &self.config, mode).await;
             self.rows.extend(rows);
         }
         if self.console.is_open() {

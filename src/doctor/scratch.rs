@@ -10,6 +10,7 @@
 
 use rand::Rng as _;
 
+use crate::attachment::static_form::Mode;
 use crate::config::BackendConfig;
 use crate::rds::script::quote;
 use crate::rds::{Change, Command, Disk, Export, NewDisk, Reply};
@@ -97,19 +98,14 @@ impl Scratch {
         &mut self,
         console: &mut Console,
         config: &BackendConfig,
-        nqns: bool,
+        mode: Mode,
     ) -> Vec<Row> {
         let mut rows = Vec::new();
         let wanted = long_comment();
         let written = console.run(&self.change(&wanted, None)).await;
         let written = self.seen(written);
         rows.push(comment_length(written.as_ref()));
-        if nqns {
-            rows.push(self.export(console, config).await);
-        } else {
-            let why = "this RouterOS cannot set the NQN of an export (see version)";
-            rows.push(Row::not_checked("export", why));
-        }
+        rows.push(self.export(console, config, mode).await);
         let shown = console.run(&Command::Show(self.slot.clone())).await;
         rows.push(counters(self.seen(shown).as_ref().map(|(_, disk)| disk)));
         rows
@@ -124,7 +120,7 @@ impl Scratch {
         Ok((reply, disk))
     }
 
-    async fn export(&mut self, console: &mut Console, config: &BackendConfig) -> Row {
+    async fn export(&mut self, console: &mut Console, config: &BackendConfig, mode: Mode) -> Row {
         for generation in 1..=2 {
             let name = |end: String| Nqn::parse(&format!("{}:{}{end}", config.nqn_base, self.slot));
             let names = (name(format!(".g{generation}")), name(format!("-host-{generation}")));
@@ -132,6 +128,7 @@ impl Scratch {
                 return Row::fault("export", "nqn_base is too long for an NQN")
                     .mend("nqn_base in the configuration");
             };
+            let nqn = (mode == Mode::Usual).then_some(nqn);
             let wanted = Export { on: true, nqn, allow_host: Some(host), port: config.nvme_port };
             let comment = self.comment.clone();
             let changed = console.run(&self.change(&comment, Some(wanted.clone()))).await;
@@ -241,7 +238,7 @@ fn export(wanted: &Export, seen: Result<&(Reply, Disk), &String>) -> Row {
     let host = wanted.allow_host.as_ref().map_or("", |host| host.as_str());
     let wrong = [
         ("export", disk.exported == Some(wanted.on)),
-        ("NQN", disk.nqn == wanted.nqn.as_str()),
+        ("NQN", wanted.nqn.as_ref().is_none_or(|nqn| disk.nqn == nqn.as_str())),
         ("allowed host", disk.allow_host == host),
         ("port", disk.port == Some(wanted.port)),
     ];

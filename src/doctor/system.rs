@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
+use crate::attachment::static_form::Mode;
 use crate::rds::question::{self, Answers};
 use crate::rds::ssh::ExecOutput;
-use crate::rds::version::{has_exact_json, has_settable_nqn};
+use crate::rds::version::{self, has_exact_json};
 
 use super::row::Row;
 
@@ -30,15 +31,16 @@ pub fn version(answer: Result<&str, &str>) -> Row {
         Err(why) => Row::fault(CHECK, format!("the release cannot be read: {why}"))
             .mend("/user/group/print detail (the driver's group needs the policies read and test)"),
         Ok(version) if !has_exact_json(version) => {
-            let found = format!("RouterOS {version}: exact JSON needs 7.16, attaching 7.21");
+            let found = format!("RouterOS {version}: exact JSON needs 7.16");
             Row::fault(CHECK, found).mend(UPDATE)
         }
-        Ok(version) if !has_settable_nqn(version) => {
+        Ok(version) if version::mode(version) == Mode::Static => {
             let found = format!(
-                "RouterOS {version} cannot set the NQN of an export, so no volume can be attached: \
-                 that needs 7.21"
+                "RouterOS {version} cannot set the NQN of an export: volumes are attached in the \
+                 static form, and one that was taken from a silent node waits until an operator \
+                 vouches for that node; 7.21 has no such limit"
             );
-            Row::fault(CHECK, found).mend(UPDATE)
+            Row::warning(CHECK, found).mend(UPDATE)
         }
         Ok(version) => Row::ok(CHECK, format!("RouterOS {version}")),
     }
@@ -226,7 +228,7 @@ mod test {
     #[test]
     fn versions_are_judged_by_what_they_can_do() {
         expect(&version(Ok("7.24.4 (stable)")), Good, "7.24.4", "");
-        expect(&version(Ok("7.20.8 (long-term)")), Fault, "needs 7.21", "update/install");
+        expect(&version(Ok("7.20.8 (long-term)")), Warning, "static form", "update/install");
         expect(&version(Ok("7.15.3")), Fault, "7.16", "update/install");
         expect(&version(Err("not enough permissions (9)")), Fault, "(9)", "test");
     }

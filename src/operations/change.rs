@@ -78,7 +78,7 @@ impl Operations {
             comment: comment.clone(),
             export: wanted.terms.map(|terms| rds::Export {
                 on: terms.on,
-                nqn: terms.nqn.clone(),
+                nqn: terms.names.then(|| terms.nqn.clone()),
                 allow_host: terms.allow_host.clone(),
                 port: terms.port,
             }),
@@ -180,11 +180,8 @@ impl Operations {
             let message = format!("the nodes of volume {} are not known by name", ground.id);
             return Err(Error::new(Kind::Precondition, message));
         }
-        // Only VolumeAttachments that were used: the next one, which waits for its first attachment,
-        // is not the one that was fenced.
-        let mut used = view;
-        used.attachments.retain(|_, va| va.attached || va.deleting);
-        let shut_out = (record.state == State::Fenced).then(|| shut_out(ground, &nodes, &used));
+        let shut_out =
+            (record.state == State::Fenced).then(|| shut_out(ground, record, &nodes, &view));
         let details = Details { fenced_from: shut_out, ..Details::of(disk) };
         self.write_copy(ground, record, nodes, details).await
     }

@@ -18,16 +18,25 @@ const READS: usize = 10;
 impl Operations {
     /// Returns once `record` stands on the box, the export is closed and nothing is written.
     pub(super) async fn confirm(&self, ground: &Ground, record: &Record) -> Result<Disk, Error> {
-        let mut before = self.closed(ground, record).await?;
+        self.confirm_closed(ground, &record.text()).await
+    }
+
+    /// The same for a disk with this comment.
+    pub(super) async fn confirm_closed(
+        &self,
+        ground: &Ground,
+        comment: &str,
+    ) -> Result<Disk, Error> {
+        let mut before = self.closed(ground, comment).await?;
         if before.counters.is_none() {
             let drain = self.limits.borrow().drain;
             sleep(drain).await;
-            return self.closed(ground, record).await;
+            return self.closed(ground, comment).await;
         }
         for _ in 1..READS {
             let apart = self.limits.borrow().counter_interval;
             sleep(apart).await;
-            let now = self.closed(ground, record).await?;
+            let now = self.closed(ground, comment).await?;
             if is_still(before.counters, now.counters) {
                 return Ok(now);
             }
@@ -40,10 +49,10 @@ impl Operations {
         Err(Error::new(Kind::Unknown, message))
     }
 
-    /// The disk, if it has this record and its export is closed.
-    async fn closed(&self, ground: &Ground, record: &Record) -> Result<Disk, Error> {
+    /// The disk, if it has this comment and its export is closed.
+    async fn closed(&self, ground: &Ground, comment: &str) -> Result<Disk, Error> {
         let disk = self.show(ground).await?.ok_or_else(|| ground.no_disk())?;
-        if disk.comment != record.text() {
+        if disk.comment != comment {
             return Err(lost(ground));
         }
         if disk.exported == Some(false) {

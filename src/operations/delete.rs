@@ -23,6 +23,13 @@ impl Operations {
     /// Removes a volume and its image. One that is not there is no error.
     pub async fn delete(&self, id: VolumeId) -> Result<(), Error> {
         let mut ground = self.ground(&id).await?;
+        if let Some(Err(why)) = ground.first_driver() {
+            let message = format!("volume {id} is not touched: {why}");
+            return Err(Error::new(Kind::Precondition, message));
+        }
+        if let Some(old) = self.adopted(&ground).await? {
+            return self.delete_old(&ground, &old).await;
+        }
         let mut judged = guess(&ground);
         for _ in 0..ROUNDS {
             let (record, image) = match judged.take() {
@@ -130,7 +137,7 @@ impl Operations {
 
     /// There is no disk. What an earlier delete may have left is its image: it is removed where
     /// the PV or the list says that it is this volume's, and no other disk refers to it.
-    async fn delete_image(&self, ground: &Ground) -> Result<(), Error> {
+    pub(super) async fn delete_image(&self, ground: &Ground) -> Result<(), Error> {
         let listed: Vec<Deleting> = self.cluster.deleting().await?;
         let listed = listed
             .into_iter()
@@ -229,7 +236,7 @@ fn named(ground: &Ground, volume: &Volume) -> Option<ImagePath> {
     Some(path.image(&ground.id.slot))
 }
 
-fn entry(ground: &Ground, image: &ImagePath) -> Deleting {
+pub(super) fn entry(ground: &Ground, image: &ImagePath) -> Deleting {
     Deleting {
         backend: ground.id.backend.clone(),
         slot: ground.id.slot.clone(),

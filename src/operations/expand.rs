@@ -14,21 +14,18 @@ impl Operations {
         let mut ground = self.ground(&wanted.id).await?;
         let node_expansion =
             wanted.capability.as_ref().is_none_or(|capability| capability.medium != Medium::Block);
+        if let Some(old) = self.adopted(&ground).await? {
+            let bytes = size_within(&ground, &old.disk, wanted.limit)?;
+            let bytes = self.expand_old(&ground, &old, bytes, wanted.required).await?;
+            return Ok(Expanded { bytes, node_expansion });
+        }
         let disk = self.show(&ground).await?.ok_or_else(|| ground.no_disk())?;
         let record = self.settled(&ground, &disk)?;
         if record.state == State::Deleting {
             let message = format!("volume {} is being deleted", ground.id);
             return Err(Error::new(Kind::Precondition, message));
         }
-        let Some(bytes) = disk.bytes else {
-            let message = format!("the box does not tell the size of volume {}", ground.id);
-            return Err(Error::new(Kind::Refused, message));
-        };
-        if let Some(limit) = wanted.limit.filter(|limit| bytes > *limit) {
-            let message =
-                format!("volume {} has {bytes} bytes, more than the limit {limit}", ground.id);
-            return Err(Error::new(Kind::Range, message));
-        }
+        let bytes = size_within(&ground, &disk, wanted.limit)?;
         if bytes >= wanted.required {
             if ground.copied.as_ref() != Some(&record) {
                 self.follow(&mut ground, &record, &disk).await?;
@@ -54,7 +51,13 @@ impl Operations {
 
     /// Why the disk has not grown by `more` bytes. Error texts classify nothing, so the pool is
     /// looked at.
-    async fn not_grown(&self, ground: &Ground, disk: &Disk, more: u64, error: Error) -> Error {
+    pub(super) async fn not_grown(
+        &self,
+        ground: &Ground,
+        disk: &Disk,
+        more: u64,
+        error: Error,
+    ) -> Error {
         let folder = disk.image.as_ref().and_then(|image| image.as_str().rsplit_once('/'));
         let Some(path) = folder.and_then(|(folder, _)| VolumePath::parse(folder).ok()) else {
             return error;
@@ -69,4 +72,18 @@ impl Operations {
             _ => error,
         }
     }
+}
+
+/// The size that the disk has, where that is no more than the limit.
+fn size_within(ground: &Ground, disk: &Disk, limit: Option<u64>) -> Result<u64, Error> {
+    let Some(bytes) = disk.bytes else {
+        let message = format!("the box does not tell the size of volume {}", ground.id);
+        return Err(Error::new(Kind::Refused, message));
+    };
+    if let Some(limit) = limit.filter(|limit| bytes > *limit) {
+        let message =
+            format!("volume {} has {bytes} bytes, more than the limit {limit}", ground.id);
+        return Err(Error::new(Kind::Range, message));
+    }
+    Ok(bytes)
 }

@@ -2,8 +2,10 @@
 
 use super::change::Wanted;
 use super::ground::Ground;
+use super::static_form::order;
 use super::{Error, Happened, Operations};
 use crate::attachment::ledger::{FencedFrom, Nonce, Record};
+use crate::attachment::static_form::{Mode, Order};
 use crate::attachment::verdict::FenceCause;
 use crate::cluster::{About, Notice, Reason, View};
 use crate::volume::NodeName;
@@ -52,28 +54,50 @@ impl Operations {
             reason: Reason::VolumeFenced,
             about: About::Volume(volume.name.clone()),
             note: format!(
-                "volume {} can no longer be written from {}: {}",
+                "volume {} can no longer be written from {}: {}{}",
                 ground.id,
                 names.join(", "),
-                cause.sentence()
+                cause.sentence(),
+                match ground.mode() {
+                    Mode::Usual => "",
+                    Mode::Static => "; the export is closed, its name stays the same",
+                }
             ),
         });
     }
 }
 
 /// Those who may not come back before their old VolumeAttachment is gone: those of before, and
-/// `nodes`, where they have one.
-pub(super) fn shut_out(ground: &Ground, nodes: &[NodeName], view: &View) -> Vec<FencedFrom> {
+/// `nodes`, where they have one. Of those who know the name of the slot (the static form), and whom
+/// no operator ordered off, the Node object is written down, too.
+pub(super) fn shut_out(
+    ground: &Ground,
+    record: &Record,
+    nodes: &[NodeName],
+    view: &View,
+) -> Vec<FencedFrom> {
     let mut out = ground.copy.as_ref().map(|copy| copy.fenced_from.clone()).unwrap_or_default();
     let Some(volume) = &ground.volume else {
         return out;
     };
-    let theirs = view.attachments.values().filter(|va| va.volume == volume.name);
-    for attachment in theirs.filter(|va| nodes.contains(&va.node)) {
-        let node = attachment.node.clone();
-        let entry = FencedFrom { node, attachment: attachment.version.uid.clone() };
-        if !out.contains(&entry) {
-            out.push(entry);
+    // Only those that were used: the next one, which waits for its first attachment, is not the one
+    // that was fenced.
+    let of_volume = view.attachments.values().filter(|va| va.volume == volume.name);
+    let used: Vec<_> = of_volume.filter(|va| va.attached || va.deleting).collect();
+    for node in nodes {
+        let now = view.nodes.get(node);
+        let waits = record.is_static() && order(now, None) == Order::None;
+        let node_uid = now.filter(|_| waits).map(|now| now.uid.clone());
+        let theirs = used.iter().filter(|va| va.node == *node);
+        let mut uids: Vec<String> = theirs.map(|va| va.version.uid.clone()).collect();
+        if uids.is_empty() && waits {
+            uids.push(String::new());
+        }
+        for attachment in uids {
+            let entry = FencedFrom { node: node.clone(), attachment, node_uid: node_uid.clone() };
+            if !out.contains(&entry) {
+                out.push(entry);
+            }
         }
     }
     out

@@ -7,12 +7,16 @@ use tokio::time::{Instant, sleep};
 
 use super::{Backend, Error, Kind, Operations};
 use crate::attachment::export::{Hosts, Place, Shown, Terms, terms};
-use crate::attachment::ledger::{COPY_ANNOTATION, ClusterTag, Copy, NodeTag, Record, Unreadable};
+use crate::attachment::first_driver::{Claim, claim};
+use crate::attachment::ledger::{
+    COPY_ANNOTATION, ClusterTag, Copy, NodeTag, Nonce, Record, State, Unreadable,
+};
 use crate::attachment::standing::{Standing, standing};
+use crate::attachment::static_form::Mode;
 use crate::cluster::{CopyState, Identity, View, Volume};
-use crate::rds::Disk;
+use crate::rds::{Disk, Link, version};
 use crate::volume::turns::Turn;
-use crate::volume::{BackendName, ImagePath, NodeName, VolumeId, VolumePath};
+use crate::volume::{BackendName, ImagePath, NodeName, Refused, VolumeId, VolumePath};
 
 /// The volume attribute that names the cluster which made the volume, by its tag.
 pub(super) const MADE_BY: &str = "cluster";
@@ -179,9 +183,40 @@ impl Ground {
             .map_err(|refused| Error::new(Kind::Precondition, refused.to_string()))
     }
 
+    /// The same, but closed where this RouterOS cannot export what the record says.
+    pub fn possible_terms(&self, record: &Record, holders: &[NodeName]) -> Result<Terms, Error> {
+        match self.mode() {
+            Mode::Static if record.state == State::Attached && !record.is_static() => {
+                self.terms(&record.detach(), &[])
+            }
+            _ => self.terms(record, holders),
+        }
+    }
+
     fn place(&self) -> Place<'_> {
         let port = nvme_port(self.volume.as_deref(), &self.backend);
-        Place { slot: &self.id.slot, nqn_base: &self.backend.nqn_base, port }
+        let (slot, nqn_base) = (&self.id.slot, self.backend.nqn_base.as_str());
+        Place { slot, nqn_base, port, mode: self.mode() }
+    }
+
+    /// What the PV claims, where it is in the first driver's form and nothing was ever written to it
+    /// by us.
+    pub fn first_driver(&self) -> Option<Result<Claim, Refused>> {
+        let volume = self.volume.as_ref().filter(|volume| volume.copy == CopyState::Absent)?;
+        claim(&volume.attributes, &self.id.slot, &self.backend.address)
+    }
+
+    /// Whether the box can be told an NQN.
+    pub fn mode(&self) -> Mode {
+        mode(&self.backend)
+    }
+
+    /// The nonce of a new attachment.
+    pub fn nonce(&self) -> Nonce {
+        match self.mode() {
+            Mode::Usual => Nonce::random(),
+            Mode::Static => Nonce::ZERO,
+        }
     }
 
     /// The record of a disk that is ours to work with.
@@ -195,8 +230,8 @@ impl Ground {
             }
             Err(Unreadable::Absent) => {
                 let message = format!(
-                    "the disk of volume {id} has no ledger record: this driver did not make it, \
-                     and does not attach or delete such disks yet"
+                    "the disk of volume {id} has no ledger record, and no PersistentVolume in the \
+                     first driver's form names it: this driver does not touch it"
                 );
                 Err(Error::new(Kind::Precondition, message))
             }
@@ -246,6 +281,16 @@ impl Ground {
 /// be changed once a PV is there.
 pub(super) fn is_made_by(volume: &Volume, cluster: ClusterTag) -> bool {
     volume.attributes.get(MADE_BY).is_some_and(|tag| *tag == cluster.to_string())
+}
+
+/// Whether the box can be told an NQN: by the version that it named when it was connected. It does
+/// not change while a connection lasts. Where none is known, nothing can be asked of the box either;
+/// and a line with an NQN is not even read by a box that has no such property.
+pub(super) fn mode(backend: &Backend) -> Mode {
+    match backend.rds.link() {
+        Link::Up { system, .. } => version::mode(&system.version),
+        Link::Down { .. } => Mode::Usual,
+    }
 }
 
 /// The port of the exports of a volume: as the StorageClass said when it was made, else as the

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::first_driver::{attached_nodes, known_nodes};
 use super::{Backend, Capacity, Error, Kind, Operations, Page, VolumeInfo};
-use crate::attachment::ledger::{ClusterTag, NodeTag, Record, State};
-use crate::cluster::{CopyState, Identity, View};
+use crate::attachment::export::Hosts;
+use crate::attachment::first_driver::{Allowed, allowed, claim};
+use crate::attachment::ledger::{ClusterTag, NodeTag, Record, State, Unreadable};
+use crate::cluster::{CopyState, Identity, View, Volume};
 use crate::rds::{Command, Disk};
 use crate::volume::{BackendName, NodeName, Slot, VolumeId, VolumePath};
 
@@ -79,6 +82,7 @@ impl Operations {
 struct Lister<'a> {
     operations: &'a Operations,
     cluster: ClusterTag,
+    hosts: Hosts,
     view: View,
     nodes: BTreeMap<NodeTag, NodeName>,
     /// PV name by volume handle.
@@ -97,6 +101,7 @@ impl<'a> Lister<'a> {
         Self {
             operations,
             cluster: ClusterTag::of(&identity.cluster_id),
+            hosts: Hosts::new(identity.secret.clone()),
             nodes: tagged.collect(),
             names: view.volumes.values().map(|pv| (pv.handle.clone(), pv.name.clone())).collect(),
             view,
@@ -106,19 +111,48 @@ impl<'a> Lister<'a> {
     /// The volume behind a row; `None` for what is not ours, or going.
     fn info(&self, backend: &Backend, disk: &Disk) -> Option<VolumeInfo> {
         let slot = Slot::parse(&disk.slot).ok()?;
-        let record = Record::parse(&disk.comment).ok()?;
-        if record.cluster != self.cluster || record.state == State::Deleting {
-            return None;
-        }
         let id = VolumeId { backend: backend.name.clone(), slot };
         let handle = id.handle(&self.operations.backends.bare_ids);
         let volume = self.names.get(&handle).and_then(|name| self.view.volumes.get(name));
+        let record = match Record::parse(&disk.comment) {
+            Ok(record) => record,
+            Err(Unreadable::Absent) => return self.adopted(backend, id, disk, volume?),
+            Err(Unreadable::Damaged(_)) => return None,
+        };
+        if record.cluster != self.cluster || record.state == State::Deleting {
+            return None;
+        }
         let held = record.state == State::Attached;
         let nodes = record.nodes.iter().filter(|_| held);
         Some(VolumeInfo {
             bytes: disk.bytes.or(volume.map(|volume| volume.bytes)).unwrap_or(0),
             context: volume.map(|volume| volume.attributes.clone()).unwrap_or_default(),
             published: nodes.filter_map(|tag| self.nodes.get(tag).cloned()).collect(),
+            id,
+        })
+    }
+    /// A volume of the first driver, held by whom its export and the VolumeAttachments name. One that
+    /// is closed is held by nobody: the external-attacher then publishes it again.
+    fn adopted(
+        &self,
+        backend: &Backend,
+        id: VolumeId,
+        disk: &Disk,
+        volume: &Volume,
+    ) -> Option<VolumeInfo> {
+        let is_new = volume.copy == CopyState::Absent;
+        let claim = claim(&volume.attributes, &id.slot, &backend.address).filter(|_| is_new)?;
+        claim.and_then(|claim| claim.check(disk.image.as_ref())).ok()?;
+        let holders = match allowed(&disk.allow_host, &[], known_nodes(&self.view), &self.hosts) {
+            _ if disk.exported != Some(true) => Vec::new(),
+            Allowed::All => attached_nodes(volume, &self.view),
+            Allowed::Node(node) => vec![node],
+            Allowed::Nobody | Allowed::Asking | Allowed::Stranger => Vec::new(),
+        };
+        Some(VolumeInfo {
+            bytes: disk.bytes.unwrap_or(volume.bytes),
+            context: volume.attributes.clone(),
+            published: holders,
             id,
         })
     }

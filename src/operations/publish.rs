@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use super::change::{Changed, Details, Wanted, lost};
 use super::ground::{Ground, nvme_port, shown};
+use super::static_form::still_kept_out;
 use super::{Error, Happened, Kind, Operations, Publish};
-use crate::attachment::ledger::{FencedFrom, Formatted, HOLDERS_MAX, Nonce, Record, Sharing};
+use crate::attachment::ledger::{FencedFrom, Formatted, HOLDERS_MAX, Record, Sharing};
 use crate::attachment::publish::{Answer, Refusal, Wish, judge};
 use crate::cluster::{About, Attachment, Notice, Reason, View};
-use crate::rds::{Disk, Link, version};
-use crate::volume::NodeName;
+use crate::rds::Disk;
 use crate::volume::capability::Medium;
+use crate::volume::{NodeName, Refused};
 
 /// How often a record is judged anew that changed under us.
 const ROUNDS: usize = 4;
@@ -24,7 +25,9 @@ impl Operations {
         let mut ground = self.ground(&wanted.id).await?;
         self.check_node(&wanted.node).await?;
         self.check_volume(&ground).await?;
-        check_version(&ground)?;
+        if let Some(old) = self.adopted(&ground).await? {
+            return self.publish_old(&ground, &wanted, &old).await;
+        }
         self.check_fenced(&ground, &wanted.node)?;
         let wish = Wish { node: ground.tag(&wanted.node), sharing: sharing(&wanted) };
         // The copy, or what every new volume has, is the guess that makes one exec enough. It is
@@ -32,7 +35,7 @@ impl Operations {
         let mut record = ground.copied.clone().unwrap_or(Record::created(ground.cluster));
         let mut seen: Option<Disk> = None;
         for _ in 0..ROUNDS {
-            let answer = judge(&record, ground.copied.as_ref(), wish, Nonce::random());
+            let answer = judge(&record, ground.copied.as_ref(), wish, ground.nonce());
             let differs = match (answer, seen.take()) {
                 (Answer::Attach(next), _) => {
                     self.attach(&mut ground, &wanted, &record, next).await?
@@ -126,6 +129,7 @@ impl Operations {
         from: &Record,
         next: Record,
     ) -> Result<Attached, Error> {
+        self.check_old_hosts(ground, &wanted.node, from).await?;
         let terms = ground.terms(&next, std::slice::from_ref(&wanted.node))?;
         let text = from.text();
         let change = Wanted { from: &text, to: &next, terms: Some(&terms), grow_to: None };
@@ -134,7 +138,7 @@ impl Operations {
             Changed::Differs(disk) => return Ok(Attached::Differs(disk)),
         };
         let view = self.cluster.view();
-        let fenced_from = still_fenced(ground, &view).map(|(entry, _)| entry.clone()).collect();
+        let fenced_from = still_kept_out(ground, &view);
         let details = Details {
             file_system: Some(file_system(wanted)),
             fenced_from: Some(fenced_from),
@@ -169,6 +173,8 @@ impl Operations {
             );
             return Err(Error::new(Kind::Precondition, message));
         }
+        // Nobody joins an export that the box cannot name as recorded.
+        ground.terms(&next, &nodes)?;
         let text = from.text();
         let change = Wanted { from: &text, to: &next, terms: None, grow_to: None };
         let disk = match self.change(ground, change).await? {
@@ -282,7 +288,7 @@ fn still_fenced<'a>(
     })
 }
 
-fn sharing(wanted: &Publish) -> Sharing {
+pub(super) fn sharing(wanted: &Publish) -> Sharing {
     if wanted.capability.mode.is_multi_node() { Sharing::Multi } else { Sharing::Single }
 }
 
@@ -293,36 +299,12 @@ fn file_system(wanted: &Publish) -> String {
     }
 }
 
-/// RouterOS before 7.21 has no NQN that can be set, so a fenced host could come back.
-fn check_version(ground: &Ground) -> Result<(), Error> {
-    let Link::Up { system, .. } = ground.backend.rds.link() else {
-        return Ok(());
-    };
-    if version::has_settable_nqn(&system.version) {
-        return Ok(());
-    }
-    let message = format!(
-        "{} runs RouterOS {}, which cannot set the NQN of an export; 7.21 is needed to attach",
-        ground.backend.address, system.version
-    );
-    Err(Error::new(Kind::Precondition, message))
-}
-
 /// What the node needs to connect: all of it from the record that is current.
 fn context(ground: &Ground, wanted: &Publish, record: &Record) -> Result<PublishContext, Error> {
-    let refused =
-        |refused: crate::volume::Refused| Error::new(Kind::Precondition, refused.to_string());
-    let host = ground.hosts.host(&wanted.node).map_err(refused)?;
     let nqn = record.nqn(&ground.backend.nqn_base, &ground.id.slot).map_err(refused)?;
-    let port = nvme_port(ground.volume.as_deref(), &ground.backend);
-    let mut context = PublishContext::from([
-        ("nqn".into(), nqn.to_string()),
-        ("nvmeAddress".into(), ground.nvme_address().to_owned()),
-        ("nvmePort".into(), port.to_string()),
-        ("hostNqn".into(), host.nqn.to_string()),
-        ("hostId".into(), host.id),
-        ("generation".into(), record.generation.to_string()),
-    ]);
+    let mut context = address_of(ground, &wanted.node)?;
+    context.insert("nqn".into(), nqn.to_string());
+    context.insert("generation".into(), record.generation.to_string());
     let formats = matches!(wanted.capability.medium, Medium::FileSystem { .. })
         && !wanted.read_only
         && !wanted.capability.mode.is_read_only();
@@ -330,4 +312,20 @@ fn context(ground: &Ground, wanted: &Publish, record: &Record) -> Result<Publish
         context.insert("format".into(), "allowed".into());
     }
     Ok(context)
+}
+
+/// Where the node finds the export, and as whom it connects.
+pub(super) fn address_of(ground: &Ground, node: &NodeName) -> Result<PublishContext, Error> {
+    let host = ground.hosts.host(node).map_err(refused)?;
+    let port = nvme_port(ground.volume.as_deref(), &ground.backend);
+    Ok(PublishContext::from([
+        ("nvmeAddress".into(), ground.nvme_address().to_owned()),
+        ("nvmePort".into(), port.to_string()),
+        ("hostNqn".into(), host.nqn.to_string()),
+        ("hostId".into(), host.id),
+    ]))
+}
+
+fn refused(refused: Refused) -> Error {
+    Error::new(Kind::Precondition, refused.to_string())
 }

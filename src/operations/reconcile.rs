@@ -13,21 +13,23 @@ mod act;
 mod counters;
 mod facts;
 mod memory;
+mod survey;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::{Instant, timeout};
 
-use self::facts::{Found, Survey};
+use self::facts::Found;
 use self::memory::Memory;
+use self::survey::Survey;
 use super::{Backend, Backends, Error, Happened, Operations};
 use crate::attachment::standing::{Standing, standing};
-use crate::attachment::verdict::{Action, Facts, FenceCause, Io, Rules, Verdict, verdict};
+use crate::attachment::verdict::{Action, FenceCause, Io, Rules, Verdict, verdict};
 use crate::cluster::{About, Deleting, Identity, Notice, Reason, View};
 use crate::mandate::Mandate;
 use crate::rds::{Command, Disk};
@@ -52,14 +54,17 @@ enum Step {
 }
 
 /// A box and what it printed.
-type Table = (Backend, Vec<Disk>);
+pub type Table = (Backend, Vec<Arc<Disk>>);
 
 /// What a pass has read, beside what the watches show at any moment.
 #[derive(Clone, Copy)]
-struct Sight<'a> {
-    identity: &'a Identity,
-    tables: &'a [Table],
-    deleting: &'a [Deleting],
+pub struct Sight<'a> {
+    /// Who we are.
+    pub identity: &'a Identity,
+    /// The boxes that could be read.
+    pub tables: &'a [Table],
+    /// The volumes that are being deleted.
+    pub deleting: &'a [Deleting],
 }
 
 impl Sight<'_> {
@@ -130,18 +135,27 @@ impl Reconciler {
         };
         let sight = Sight { identity: &identity, tables: &tables, deleting: &deleting };
         let view = self.operations.cluster.view();
-        let found = sight.volumes(&view, &self.operations.backends);
-        {
-            let mut memory = self.memory();
-            let storm = self.operations.limits.borrow().storm;
-            memory.remember(&found, &blind, &view, storm, Instant::now());
-        }
+        let found = self.survey(sight, &view, &blind);
         match self.operations.blindness().or(unread) {
             None => self.act(sight, &found, &mut report).await,
             Some(why) => self.close_rolled_back(&identity, &found, why, &mut report).await,
         }
         self.tell_start(&report);
         Ok(report)
+    }
+
+    /// What a pass would do with each volume. This is all of a pass that neither waits nor acts.
+    pub fn verdicts(&self, sight: Sight<'_>, view: &View) -> Vec<Verdict> {
+        let found = self.survey(sight, view, &BTreeSet::new());
+        self.judge_all(&found, &BTreeMap::new()).into_iter().map(|(_, verdict)| verdict).collect()
+    }
+
+    /// Every volume; what is missing is remembered.
+    fn survey(&self, sight: Sight<'_>, view: &View, blind: &BTreeSet<BackendName>) -> Vec<Found> {
+        let found = sight.volumes(view, &self.operations.backends);
+        let storm = self.operations.limits.borrow().storm;
+        self.memory().remember(&found, blind, view, storm, Instant::now());
+        found
     }
 
     /// One exec each.
@@ -154,7 +168,8 @@ impl Reconciler {
         for (backend, table) in futures::future::join_all(read).await {
             let why = match table {
                 Ok(Ok(reply)) => {
-                    tables.push((backend.clone(), reply.disks));
+                    let disks = reply.disks.into_iter().map(Arc::new).collect();
+                    tables.push((backend.clone(), disks));
                     continue;
                 }
                 Ok(Err(failure)) => failure.to_string(),
@@ -177,8 +192,8 @@ impl Reconciler {
     ) {
         let verdicts = self.judge_all(found, &BTreeMap::new());
         let is_older = |found: &Found| {
-            let record = found.record.as_ref().ok().filter(|_| found.is_ours);
-            let standing = record.map(|record| standing(record, found.copied.as_ref()));
+            let record = found.record.as_deref().ok().filter(|_| found.is_ours);
+            let standing = record.map(|record| standing(record, found.copied.as_deref()));
             standing == Some(Standing::RolledBack)
         };
         let mut open = Vec::new();
@@ -301,15 +316,11 @@ impl Reconciler {
         found: &'a [Found],
         io: &BTreeMap<NodeName, Io>,
     ) -> Vec<(&'a Found, Verdict)> {
-        found.iter().map(|found| (found, self.judge(found, io))).collect()
-    }
-
-    fn judge(&self, found: &Found, io: &BTreeMap<NodeName, Io>) -> Verdict {
-        let limits = self.operations.limits.borrow();
+        let limits = *self.operations.limits.borrow();
         let rules = Rules { grace: limits.grace, orphan_grace: limits.orphan_grace };
-        let memory = self.memory();
-        let facts: Facts<'_> = found.facts(&memory, io, Instant::now());
-        verdict(&facts, rules)
+        let (memory, now) = (self.memory(), Instant::now());
+        let judge = |found: &'a Found| (found, verdict(&found.facts(&memory, io, now), rules));
+        found.iter().map(judge).collect()
     }
 
     /// Takes a step for each, some at a time, and counts what became of it.

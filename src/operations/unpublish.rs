@@ -1,12 +1,13 @@
 //! ControllerUnpublishVolume: closes the export of a node that let go, fences one that may not have.
 
 use super::change::{Changed, Details, Wanted, lost};
+use super::fence::shut_out;
 use super::ground::Ground;
 use super::{Error, Kind, Operations};
-use crate::attachment::ledger::{NodeTag, Record, State};
+use crate::attachment::ledger::{NodeTag, Nonce, Record, State};
 use crate::attachment::unpublish::{Answer, judge};
 use crate::attachment::verdict::FenceCause;
-use crate::cluster::Reason;
+use crate::cluster::{Reason, View};
 use crate::rds::Disk;
 use crate::volume::{NodeName, VolumeId};
 
@@ -17,6 +18,9 @@ impl Operations {
     /// Takes a volume from a node, or from all. A volume or node that is not there is no error.
     pub async fn unpublish(&self, id: VolumeId, node: Option<NodeName>) -> Result<(), Error> {
         let mut ground = self.ground(&id).await?;
+        if let Some(old) = self.adopted(&ground).await? {
+            return self.unpublish_old(&ground, node, &old).await;
+        }
         let leaving = node.as_ref().map(|node| ground.tag(node));
         // A guess from the copy makes one exec enough where the volume is held as the copy says.
         let guess = ground.copied.clone().filter(|record| record.state == State::Attached);
@@ -55,13 +59,22 @@ impl Operations {
         let Some(record) = ground.copied.clone() else {
             return Ok(());
         };
-        let next = match judge(&record, leaving, |_| true) {
+        let view = self.cluster.view();
+        // Under an NQN of its own nobody comes back. A silent host that waits for the name of the
+        // slot may.
+        let has_let_go = |tag| !record.is_static() || self.is_ready(ground, &view, tag);
+        let next = match judge(&record, leaving, has_let_go) {
             Answer::Detach => record.detach(),
             Answer::Leave(node) => record.leave(node),
-            _ => return Ok(()),
+            Answer::Fence => record.fence(0, Nonce::random()),
+            Answer::Refuse => return Err(not_alone(ground, &ground.names(&record.nodes, &view))),
+            Answer::NotHeld | Answer::Confirm => return Ok(()),
         };
-        let stay = ground.names(&next.nodes, &self.cluster.view());
-        self.write_copy(ground, &next, stay, Details::default()).await?;
+        let stay = ground.names(&next.nodes, &view);
+        let fenced_from =
+            (next.state == State::Fenced).then(|| shut_out(ground, &next, &stay, &view));
+        let details = Details { fenced_from, ..Details::default() };
+        self.write_copy(ground, &next, stay, details).await?;
         slog::info!(self.log, "lost volume detached"; "volume" => %ground.id);
         Ok(())
     }
@@ -75,12 +88,7 @@ impl Operations {
     ) -> Result<Left, Error> {
         let view = self.cluster.view();
         let nodes = ground.names(&record.nodes, &view);
-        // While the watches fail, what they have shown proves nothing about a node.
-        let blind = self.blindness().is_some();
-        let is_ready = |tag: NodeTag| {
-            let mut named = view.nodes.values().filter(|node| ground.tag(&node.name) == tag);
-            !blind && named.any(|node| node.ready && !node.out_of_service)
-        };
+        let is_ready = |tag| self.is_ready(ground, &view, tag);
         match (judge(&record, leaving, is_ready), disk) {
             (Answer::Detach, _) => self.detach(ground, &record, &nodes).await,
             (Answer::Leave(node), _) => self.leave_one(ground, &record, node).await,
@@ -99,15 +107,15 @@ impl Operations {
                 self.confirm(ground, &record).await?;
                 Ok(Left::Done)
             }
-            (Answer::Refuse, _) => {
-                let message = format!(
-                    "volume {} is shared by {nodes:?}, and the node that leaves is not Ready: it \
-                     cannot be shut out alone",
-                    ground.id
-                );
-                Err(Error::new(Kind::Precondition, message))
-            }
+            (Answer::Refuse, _) => Err(not_alone(ground, &nodes)),
         }
+    }
+
+    /// Does kubelet report that node as Ready? While the watches fail, what they have shown proves
+    /// nothing about a node.
+    pub(super) fn is_ready(&self, ground: &Ground, view: &View, tag: NodeTag) -> bool {
+        let mut named = view.nodes.values().filter(|node| ground.tag(&node.name) == tag);
+        self.blindness().is_none() && named.any(|node| node.ready && !node.out_of_service)
     }
 
     /// The holders have let go: close the export, write the record, then its copy.
@@ -171,6 +179,15 @@ impl Operations {
         }
         Ok(())
     }
+}
+
+pub(super) fn not_alone(ground: &Ground, nodes: &[NodeName]) -> Error {
+    let message = format!(
+        "volume {} is shared by {nodes:?}, and the node that leaves is not Ready: it cannot be shut \
+         out alone",
+        ground.id
+    );
+    Error::new(Kind::Precondition, message)
 }
 
 /// What became of an attempt.

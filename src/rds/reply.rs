@@ -5,8 +5,11 @@
 //! one with exit 1), so they are shown to people and classify nothing. How JSON is typed differs
 //! between versions and channels; numbers and bools are read in every form that was ever shown.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
+use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::ssh::ExecOutput;
@@ -52,9 +55,15 @@ pub(super) fn marked<'a>(line: &'a str, tag: &str) -> Option<(&'a str, &'a str)>
 
 /// `value` and what follows it without a mark: some boxes may begin a line with every row. Behind
 /// the rows there may be other text.
-fn continued(value: &str, following: &[&str], tag: &str) -> String {
+fn continued<'a>(value: &'a str, following: &[&str], tag: &str) -> Cow<'a, str> {
     let unmarked = following.iter().take_while(|line| !line.starts_with(stem(tag)));
-    std::iter::once(&value).chain(unmarked).copied().collect::<Vec<_>>().join("\n")
+    let mut whole = Cow::Borrowed(value);
+    for line in unmarked {
+        let whole = whole.to_mut();
+        whole.push('\n');
+        whole.push_str(line);
+    }
+    whole
 }
 
 /// What the tags of one line have in common.
@@ -85,16 +94,37 @@ fn shorten(text: &str) -> String {
 }
 
 fn disks(json: &str) -> Result<Vec<Disk>, String> {
-    let mut values = serde_json::Deserializer::from_str(json).into_iter::<Value>();
+    let mut values = serde_json::Deserializer::from_str(json).into_iter::<Rows>();
     let rows = values.next().unwrap_or_else(|| serde_json::from_str(""));
     let rows = rows.map_err(|error| format!("rows are no JSON: {error}: {}", shorten(json)))?;
-    let Value::Array(rows) = rows else {
-        return Err(format!("rows are no array: {}", shorten(json)));
-    };
-    rows.iter()
-        .map(|row| row.as_object().map(disk).ok_or_else(|| shorten(&row.to_string())))
-        .collect::<Result<_, _>>()
-        .map_err(|row| format!("a row is no map: {row}"))
+    Ok(rows.0)
+}
+
+/// Rows that are typed one by one: a table has many, and only one at a time is a tree of JSON.
+struct Rows(Vec<Disk>);
+
+impl<'de> Deserialize<'de> for Rows {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(RowByRow)
+    }
+}
+
+struct RowByRow;
+
+impl<'de> Visitor<'de> for RowByRow {
+    type Value = Rows;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of rows")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<Rows, A::Error> {
+        let mut disks = Vec::new();
+        while let Some(row) = rows.next_element::<Map<String, Value>>()? {
+            disks.push(disk(&row));
+        }
+        Ok(Rows(disks))
+    }
 }
 
 fn disk(row: &Map<String, Value>) -> Disk {

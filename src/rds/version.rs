@@ -1,5 +1,12 @@
 //! What this RouterOS can do.
 
+use crate::attachment::static_form::Mode;
+
+/// Whether exports of this release can be told their NQN.
+pub fn mode(version: &str) -> Mode {
+    if has_settable_nqn(version) { Mode::Usual } else { Mode::Static }
+}
+
 /// Can the NQN of an export be set? Since 7.21 (command trees of 7.20 and 7.21): before, the NQN
 /// is the slot, and a host that was shut out could come back under it. A version that cannot be
 /// read counts as new: the row that is read back after every change shows whether it was done.

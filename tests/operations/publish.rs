@@ -8,7 +8,7 @@ use rds_csi::attachment::ledger::{COPY_ANNOTATION, Copy, Formatted, State};
 use rds_csi::operations::{Kind, Publish};
 use rds_csi::volume::capability::{AccessMode, Capability, Medium};
 use rds_sim::apiserver::{Fault as ApiFault, On, Verb};
-use rds_sim::routeros::{Fault, Quirks, Version};
+use rds_sim::routeros::Fault;
 use serde_json::Value;
 
 use crate::in_memory::{World, ext4, id, node, shared_block};
@@ -264,15 +264,6 @@ async fn who_loses_against_anothers_copy_is_aborted() {
     let other = |pv: &mut Value| pv["metadata"]["annotations"][COPY_ANNOTATION] = text.into();
     assert_eq!(publish_while(&world, other).await, Err(Kind::Contended));
     assert_eq!(world.copy("data").unwrap(), theirs, "the other's copy stays");
-}
-
-#[tokio::test(start_paused = true)]
-async fn routeros_before_7_21_is_refused_with_the_reason() {
-    let world = World::with(Version::V7_20_8, Quirks::default()).await;
-    world.provision("data").await;
-    let refused = world.publish("data", "node-a").await.unwrap_err();
-    assert_eq!(refused.kind, Kind::Precondition);
-    assert!(refused.message.contains("7.20.8") && refused.message.contains("7.21"), "{refused}");
 }
 
 #[tokio::test(start_paused = true)]

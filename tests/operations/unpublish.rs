@@ -183,7 +183,11 @@ async fn who_was_shut_out_is_written_down_even_when_another_finishes_the_fence()
     assert_eq!(report.done.get("follow"), Some(&1), "{report:?}");
     world.assert_agreed("data");
     let uid = world.api.get("volumeattachments", &name).unwrap()["metadata"]["uid"].clone();
-    let expected = FencedFrom { node: node("node-a"), attachment: uid.as_str().unwrap().into() };
+    let expected = FencedFrom {
+        node: node("node-a"),
+        attachment: uid.as_str().unwrap().into(),
+        node_uid: None,
+    };
     assert_eq!(world.copy("data").unwrap().fenced_from, [expected]);
     world.ready("node-a", "True").await;
     assert_eq!(world.publish("data", "node-a").await.unwrap_err().kind, Kind::Precondition);

@@ -152,7 +152,7 @@ struct Core {
 }
 
 struct Shared {
-    version: Version,
+    version: Mutex<Version>,
     clock: Arc<dyn Clock>,
     core: Mutex<Core>,
     line: Arc<tokio::sync::Mutex<()>>,
@@ -166,7 +166,7 @@ pub struct RouterOs(Arc<Shared>);
 
 impl fmt::Debug for RouterOs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RouterOs({})", self.0.version)
+        write!(f, "RouterOs({})", self.version())
     }
 }
 
@@ -211,7 +211,7 @@ impl RouterOs {
             frozen: CancellationToken::new(),
         };
         RouterOs(Arc::new(Shared {
-            version: setup.version,
+            version: Mutex::new(setup.version),
             clock: setup.clock,
             core: Mutex::new(core),
             line: Arc::new(tokio::sync::Mutex::new(())),
@@ -231,7 +231,7 @@ impl RouterOs {
 
     /// The release it runs.
     pub fn version(&self) -> Version {
-        self.0.version
+        *self.0.version.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How it behaves now.
@@ -288,7 +288,7 @@ impl RouterOs {
         self.run_due();
         let mut core = self.lock();
         let Core { hosts, store, .. } = &mut *core;
-        let number = hosts.connect(store, self.0.version, host_nqn, subsystem_nqn, port)?;
+        let number = hosts.connect(store, self.version(), host_nqn, subsystem_nqn, port)?;
         Ok(Connection::new(self.clone(), number))
     }
 
@@ -299,7 +299,8 @@ impl RouterOs {
         }
         let core = self.lock();
         let on_port = |disk: &&Arc<Disk>| disk.exported() && disk.port() == i64::from(port);
-        core.store.disks.values().filter(on_port).map(|disk| disk.nqn(self.0.version)).collect()
+        let version = self.version();
+        core.store.disks.values().filter(on_port).map(|disk| disk.nqn(version)).collect()
     }
 
     /// Everything that hosts wrote, oldest first.

@@ -12,7 +12,7 @@ use super::poll::{self, Proven};
 use super::{RdsConnectionActor, Up};
 use crate::actors::Shutdown;
 use crate::actors::supervision::{Fate, later, spawn};
-use crate::rds::Link;
+use crate::rds::{Link, version};
 
 /// Why the link is down after [`Shutdown`].
 const SHUT_DOWN: &str = "the driver is shutting down";
@@ -70,7 +70,8 @@ impl RdsConnectionActor {
         self.volatile.failed = 0;
         self.epoch += 1;
         info!(self.guard.log(), "box is connected"; "address" => &self.address,
-            "epoch" => self.epoch, "version" => &proven.system.version);
+            "epoch" => self.epoch, "version" => &proven.system.version,
+            "mode" => version::mode(&proven.system.version).word());
         self.link.send_replace(Link::Up {
             since: Instant::now(),
             epoch: self.epoch,

@@ -110,3 +110,21 @@ fn the_nqn_names_generation_and_nonce() {
     let nqn = record().nqn("nqn.2000-02.com.mikrotik", &slot).unwrap();
     assert_eq!(nqn.as_str(), format!("nqn.2000-02.com.mikrotik:pvc-1.g12-{}", record().nonce));
 }
+
+#[test]
+fn an_attachment_in_the_static_form_is_named_after_its_slot_and_its_fence_remembers_that() {
+    let created = Record::created(ClusterTag::of("c"));
+    let n1 = NodeTag::of("c", &NodeName::parse("n1").unwrap());
+    let slot = Slot::parse("v").unwrap();
+    let attach = |nonce| created.attach(n1, Sharing::Single, 0, nonce);
+    let (fixed, usual) = (attach(Nonce::ZERO), attach(Nonce::random()));
+    assert!(!created.is_static() && fixed.is_static() && !usual.is_static());
+    assert_eq!(fixed.nqn("nqn.x", &slot).unwrap().as_str(), "v");
+    assert!(usual.nqn("nqn.x", &slot).unwrap().as_str().starts_with("nqn.x:v.g1-"));
+    let fence = |record: &Record| record.fence(0, Nonce::random());
+    assert!(fence(&fixed).is_static() && !fence(&usual).is_static());
+    assert!(!fixed.detach().is_static() && !fence(&fixed).detach().is_static());
+    // A fenced volume is not exported; its record has a name of its own all the same.
+    assert_ne!(fence(&fixed).nqn("nqn.x", &slot).unwrap().as_str(), "v");
+    assert_eq!(Record::parse(&fixed.text()).as_ref(), Ok(&fixed));
+}

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::attachment::ledger::{ClusterTag, NodeTag, Nonce};
+use crate::attachment::ledger::{ClusterTag, NodeTag, Nonce, Sharing};
 
 const SECOND: Duration = Duration::from_secs(1);
 const RULES: Rules =
@@ -46,6 +46,8 @@ fn disk(record: &Record) -> DiskFacts<'_> {
 /// A volume that is as its record and copy say.
 fn facts<'a>(record: &'a Record, holders: &[Holder]) -> Facts<'a> {
     Facts {
+        mode: Mode::Usual,
+        first_driver: None,
         disk: Some(disk(record)),
         copy: CopyFacts::Present(record),
         claim: ClaimFacts::Present,
@@ -199,7 +201,16 @@ fn what_is_not_ours_is_left_alone() {
     plain.disk.as_mut().unwrap().record = Err(&absent);
     assert_eq!(action(&plain), Action::Nothing);
     plain.claim = ClaimFacts::Present;
-    assert_eq!(action(&plain), Action::Report, "the first driver's");
+    assert_eq!(action(&plain), Action::Report, "nobody knows what it is");
+    for (seen, expected) in [
+        (FirstDriver::Well, Action::Static),
+        (FirstDriver::NamesOther, Action::Report),
+        (FirstDriver::Closed, Action::Report),
+        (FirstDriver::Silent, Action::Report),
+    ] {
+        plain.first_driver = Some(seen);
+        assert_eq!(action(&plain), expected, "{seen:?}");
+    }
 }
 
 #[test]
@@ -219,6 +230,45 @@ fn of_two_holders_a_healthy_one_protects_the_other() {
     assert_eq!(action(&facts(&both, &[still.clone(), holder()])), Action::Hold);
     let fence = Action::Fence(FenceCause::NodeGone);
     assert_eq!(action(&facts(&both, &[still.clone(), still])), fence);
+}
+
+#[test]
+fn where_the_nqn_cannot_change_orders_are_followed_and_the_rest_is_reported() {
+    let fixed = created().attach(tag("n1"), Sharing::Single, 0, Nonce::ZERO);
+    let usual = held();
+    let tainted = Holder { out_of_service: true, ..holder() };
+    let still = |holder| Holder { io: Io::Still, ..holder };
+    let unwanted =
+        |since| Holder { attachment: AttachmentFacts::Absent(since), io: Io::Still, ..holder() };
+    let not_ready = Holder { presence: Presence::NotReady, ..holder() };
+    let (taint, deleted) = (FenceCause::OutOfService, FenceCause::NodeGone);
+    let table = [
+        (&fixed, holder(), true, Action::Nothing),
+        (&fixed, tainted.clone(), true, Action::Fence(taint)),
+        (&fixed, still(gone(60)), true, Action::Fence(deleted)),
+        (&fixed, gone(60), true, Action::ReadIo(deleted)),
+        (&fixed, unwanted(SECOND * 60), true, Action::Report),
+        (&fixed, unwanted(SECOND), true, Action::Wait(SECOND * 29)),
+        (&fixed, not_ready.clone(), true, Action::Suspect),
+        (&fixed, holder(), false, Action::Repair),
+        // After a downgrade: the box exports it under a name that nobody was given.
+        (&usual, holder(), true, Action::Close),
+        (&usual, holder(), false, Action::Report),
+        (&usual, not_ready, false, Action::Report),
+        (&usual, tainted, false, Action::Fence(taint)),
+        (&usual, still(gone(60)), false, Action::Fence(deleted)),
+    ];
+    for (record, holder, exported, expected) in table {
+        let mut facts = facts(record, std::slice::from_ref(&holder));
+        facts.mode = Mode::Static;
+        let disk = facts.disk.as_mut().unwrap();
+        (disk.exported, disk.as_recorded) = (Some(exported), exported && record.is_static());
+        let verdict = verdict(&facts, RULES);
+        assert_eq!(verdict.action, expected, "{holder:?}, exported: {exported}");
+        if matches!(verdict.action, Action::Fence(_)) {
+            assert!(verdict.reason.contains("cannot change the NQN"), "{}", verdict.reason);
+        }
+    }
 }
 
 fn any_holder() -> impl Strategy<Value = Holder> {

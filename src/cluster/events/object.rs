@@ -191,6 +191,7 @@ mod test {
             going: false,
             claim,
             copy: CopyState::Absent,
+            copied: None,
         }
     }
 

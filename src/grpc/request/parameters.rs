@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use super::places::{Place, Places, without_ssh_port};
+use super::places::{Place, Places};
 use super::{invalid, text};
 use crate::operations::Error;
+use crate::volume::endpoint::without_ssh_port;
 use crate::volume::{BackendName, Refused, VolumePath};
 
 /// Keys that Kubernetes' sidecars add. All of them are accepted.

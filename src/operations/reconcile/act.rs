@@ -1,5 +1,7 @@
 //! Carrying out a verdict, under the volume's turn.
 
+use std::sync::Arc;
+
 use super::facts::Found;
 use crate::attachment::ledger::{Nonce, Record, State};
 use crate::attachment::verdict::{Action, FenceCause, Verdict};
@@ -38,7 +40,7 @@ impl Act<'_> {
     /// Closes an export, if the comment still is what was judged. One that is just what the copy
     /// wants stays open: a host that loses its connection may lose its disk.
     pub async fn close(self, found: &Found) -> Result<Done, Error> {
-        let is_open = |disk: &&Disk| disk.exported != Some(false);
+        let is_open = |disk: &&Arc<Disk>| disk.exported != Some(false);
         let Some(disk) = found.disk.as_ref().filter(is_open).filter(|_| !found.as_copied) else {
             return Ok(Done::Nothing);
         };
@@ -63,6 +65,7 @@ impl Act<'_> {
     pub async fn carry_out(self, found: &Found, verdict: &Verdict) -> Result<Done, Error> {
         match verdict.action {
             Action::Report => return Ok(self.report(found, verdict)),
+            Action::Static => return Ok(Done::Reported("static")),
             Action::Hold => return Ok(self.hold(found, verdict)),
             Action::Release if found.stale.iter().all(|va| va.deleting) => {
                 return Ok(self.report_going(found));
@@ -155,7 +158,7 @@ impl Act<'_> {
         found: &Found,
         verdict: &Verdict,
     ) -> Result<Done, Error> {
-        let (Some(disk), Some(copied)) = (&found.disk, &found.copied) else {
+        let (Some(disk), Some(copied)) = (&found.disk, found.copied.as_deref()) else {
             return Ok(Done::Nothing);
         };
         self.has_image_of_copy(ground, disk)?;
@@ -209,7 +212,7 @@ impl Act<'_> {
         with_copy: bool,
     ) -> Result<Disk, Error> {
         let nodes = ground.names(&next.nodes, &self.operations.cluster.view());
-        let terms = ground.terms(next, &nodes)?;
+        let terms = ground.possible_terms(next, &nodes)?;
         let wanted = Wanted { from, to: next, terms: Some(&terms), grow_to: None };
         let disk = self.operations.must_change(ground, wanted).await?;
         if with_copy {
@@ -220,7 +223,7 @@ impl Act<'_> {
 
     /// Makes the lost disk again for its image, closed; the next step exports it as recorded.
     async fn rebuild(self, ground: &mut Ground, found: &Found) -> Result<Done, Error> {
-        let (Some(copy), Some(copied)) = (&found.copy, &found.copied) else {
+        let (Some(copy), Some(copied)) = (found.copy(), found.copied.as_deref()) else {
             return Ok(Done::Nothing);
         };
         if !is_own(ground, &copy.image) {
@@ -368,6 +371,6 @@ impl Act<'_> {
 fn record(found: &Found) -> Result<&Record, Error> {
     found
         .record
-        .as_ref()
+        .as_deref()
         .map_err(|why| Error::new(Kind::Unavailable, format!("volume {}: {why}", found.id)))
 }

@@ -1,4 +1,4 @@
-//! Table and caches -> the facts of each volume. Pure.
+//! The facts of one volume, for its verdict. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,41 +7,36 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::memory::Memory;
-use crate::attachment::export::{Hosts, Place, terms};
-use crate::attachment::ledger::{ClusterTag, Copy, NodeTag, Record, Sharing, State, Unreadable};
+use crate::attachment::ledger::{Copy, Record, Sharing, State, Unreadable};
+use crate::attachment::static_form::Mode;
 use crate::attachment::verdict::{
-    AttachmentFacts, ClaimFacts, CopyFacts, DiskFacts, Facts, Holder, Io, Presence,
+    AttachmentFacts, ClaimFacts, CopyFacts, DiskFacts, Facts, FirstDriver, Holder, Io, Presence,
 };
-use crate::cluster::{Attachment, CopyState, Deleting, Identity, View, Volume};
-use crate::operations::ground::{is_made_by, nvme_port, shown};
-use crate::operations::{Backend, Backends};
+use crate::cluster::{Attachment, CopyState, Volume};
 use crate::rds::Disk;
-use crate::volume::{NodeName, Slot, VolumeId, VolumePath};
+use crate::volume::{NodeName, VolumeId};
 
-/// What all volumes are judged against.
-pub(super) struct Survey<'a> {
-    pub identity: &'a Identity,
-    pub view: &'a View,
-    pub deleting: &'a [Deleting],
-}
-
-/// One volume, as found on a box, in Kubernetes, or both.
+/// One volume, as found on a box, in Kubernetes, or both. What it was found in is shared, not
+/// copied: there may be very many, and most of them are in order.
 #[derive(Debug)]
 pub(super) struct Found {
     pub id: VolumeId,
-    pub disk: Option<Disk>,
-    pub record: Result<Record, Unreadable>,
+    pub mode: Mode,
+    pub first_driver: Option<FirstDriver>,
+    pub disk: Option<Arc<Disk>>,
+    pub record: Result<Arc<Record>, Unreadable>,
     pub is_ours: bool,
     pub as_recorded: bool,
     /// Is it exported as the copy says?
     pub as_copied: bool,
     pub volume: Option<Arc<Volume>>,
-    pub copy: Option<Copy>,
-    pub copied: Option<Record>,
+    pub copied: Option<Arc<Record>>,
     /// Is a node that holds it by the copy tainted out-of-service?
     pub copied_is_out_of_service: bool,
-    copy_is_damaged: bool,
-    is_going: bool,
+    pub copy_is_damaged: bool,
+    /// What the copy would have said that was never written.
+    pub first_copy: Option<Copy>,
+    pub is_going: bool,
     /// The nodes that hold it, or that it was fenced from.
     pub holders: Vec<NodeName>,
     /// Those of them whom the copy does not name under the NQN of the record.
@@ -52,198 +47,27 @@ pub(super) struct Found {
     pub not_ready: Vec<NodeName>,
     /// The VolumeAttachments of those of them that are gone.
     pub stale: Vec<Arc<Attachment>>,
-    nodes: BTreeMap<NodeName, (Presence, bool)>,
+    /// Of each of the holders, in their order: its Node object, and is it tainted out-of-service?
+    pub nodes: Vec<(Presence, bool)>,
     /// Holders whose name nobody knows: no Node and no copy has it.
-    nameless: usize,
-}
-
-impl Survey<'_> {
-    /// Every volume on this box, and every PV that should be on it.
-    pub fn volumes(&self, backend: &Backend, disks: &[Disk], backends: &Backends) -> Vec<Found> {
-        let mut claims: BTreeMap<VolumeId, Arc<Volume>> = BTreeMap::new();
-        for volume in self.view.volumes.values() {
-            match VolumeId::parse(&volume.handle, &backends.bare_ids) {
-                Ok(id) if id.backend == backend.name => {
-                    // Where two PVs name one volume, the same counts as for RPCs: the one that
-                    // has its name, else the first.
-                    let is_named = volume.name == id.slot.as_str();
-                    if is_named || !claims.contains_key(&id) {
-                        claims.insert(id, volume.clone());
-                    }
-                }
-                _ => {}
-            }
-        }
-        let mut by_pv: BTreeMap<&str, Vec<&Arc<Attachment>>> = BTreeMap::new();
-        for attachment in self.view.attachments.values() {
-            by_pv.entry(&attachment.volume).or_default().push(attachment);
-        }
-        let hosts = Hosts::new(self.identity.secret.clone());
-        let attached = self.view.attachments.values().map(|attachment| &attachment.node);
-        let known = self.view.nodes.keys().chain(attached);
-        let tags = known.map(|node| (self.tag(node), node)).collect();
-        let context = Context { backend, by_pv: &by_pv, hosts: &hosts, tags: &tags };
-        let mut found = Vec::new();
-        for disk in disks {
-            let Ok(slot) = Slot::parse(&disk.slot) else {
-                continue;
-            };
-            let id = VolumeId { backend: backend.name.clone(), slot };
-            let volume = claims.remove(&id);
-            let record = Record::parse(&disk.comment);
-            if volume.is_none() && record == Err(Unreadable::Absent) {
-                continue;
-            }
-            found.push(self.found(&context, id, Some((disk.clone(), record)), volume));
-        }
-        let missing = claims.into_iter();
-        found.extend(missing.map(|(id, volume)| self.found(&context, id, None, Some(volume))));
-        found
-    }
-
-    fn tag(&self, node: &NodeName) -> NodeTag {
-        NodeTag::of(&self.identity.cluster_id, node)
-    }
-
-    fn found(
-        &self,
-        context: &Context<'_>,
-        id: VolumeId,
-        disk: Option<(Disk, Result<Record, Unreadable>)>,
-        volume: Option<Arc<Volume>>,
-    ) -> Found {
-        let (disk, record) = match disk {
-            Some((disk, record)) => (Some(disk), record),
-            None => (None, Err(Unreadable::Absent)),
-        };
-        let cluster = ClusterTag::of(&self.identity.cluster_id);
-        let (copy, copied, copy_is_damaged) = match copy_of(volume.as_deref(), cluster) {
-            (None, _, false) if disk.is_none() => first_copy(&id, volume.as_deref(), cluster),
-            written => written,
-        };
-        let is_ours = record.as_ref().is_ok_and(|record| record.cluster == cluster);
-        let counts = if is_ours { record.as_ref().ok() } else { copied.as_ref() };
-        let tags = counts.map(|record| record.nodes.clone()).unwrap_or_default();
-        let copied_names = copy.as_ref().map(|copy| copy.nodes.clone()).unwrap_or_default();
-        let name_of = |tag: &NodeTag| {
-            let known = context.tags.get(tag).map(|name| (*name).clone());
-            known.or_else(|| copied_names.iter().find(|name| self.tag(name) == *tag).cloned())
-        };
-        let holders: Vec<NodeName> = tags.iter().filter_map(name_of).collect();
-        let attachments = volume.as_ref().and_then(|pv| context.by_pv.get(pv.name.as_str()));
-        let of_node = |node: &NodeName| {
-            attachments.into_iter().flatten().find(|va| va.node == *node).map(|va| Arc::clone(va))
-        };
-        let is_gone = |node: &&NodeName| !self.view.nodes.contains_key(*node);
-        let is_late = |node: &&NodeName| self.view.nodes.get(*node).is_some_and(|n| !n.ready);
-        let is_as = |record: Option<&Record>, holders: &[NodeName]| {
-            is_exported_for(context, &id, disk.as_ref(), volume.as_deref(), record, holders)
-        };
-        let known = record.as_ref().ok().zip(copied.as_ref()).filter(|(r, c)| r.shares_nqn(c));
-        let is_new = |node: &&NodeName| {
-            known.is_none_or(|(_, copied)| !copied.nodes.contains(&self.tag(node)))
-        };
-        let listed = |entry: &Deleting| entry.backend == id.backend && entry.slot == id.slot;
-        Found {
-            copied_is_out_of_service: copied_names.iter().any(|name| self.presence(name).1),
-            as_recorded: is_as(record.as_ref().ok(), &holders),
-            as_copied: is_as(copied.as_ref(), &copied_names),
-            without_attachment: holders.iter().filter(|n| of_node(n).is_none()).cloned().collect(),
-            new: holders.iter().filter(is_new).cloned().collect(),
-            not_ready: holders.iter().filter(is_late).cloned().collect(),
-            stale: holders.iter().filter(is_gone).filter_map(of_node).collect(),
-            is_going: volume.as_ref().is_some_and(|pv| pv.going)
-                || self.deleting.iter().any(listed),
-            nodes: holders.iter().map(|node| (node.clone(), self.presence(node))).collect(),
-            nameless: tags.len() - holders.len(),
-            id,
-            disk,
-            record,
-            is_ours,
-            volume,
-            copy,
-            copied,
-            copy_is_damaged,
-            holders,
-        }
-    }
-
-    fn presence(&self, node: &NodeName) -> (Presence, bool) {
-        match self.view.nodes.get(node) {
-            None => (Presence::Gone(Duration::ZERO), false),
-            Some(node) if node.ready => (Presence::Ready, node.out_of_service),
-            Some(node) => (Presence::NotReady, node.out_of_service),
-        }
-    }
-}
-
-/// What is the same for all volumes of a box.
-struct Context<'a> {
-    backend: &'a Backend,
-    by_pv: &'a BTreeMap<&'a str, Vec<&'a Arc<Attachment>>>,
-    hosts: &'a Hosts,
-    tags: &'a BTreeMap<NodeTag, &'a NodeName>,
-}
-
-/// The copy, the record in it, and whether it is there and cannot be used: damaged, or that of
-/// another cluster, from which somebody copied the PV.
-fn copy_of(volume: Option<&Volume>, cluster: ClusterTag) -> (Option<Copy>, Option<Record>, bool) {
-    match volume.map(|volume| &volume.copy) {
-        None | Some(CopyState::Absent) => (None, None, false),
-        Some(CopyState::Unreadable(_)) => (None, None, true),
-        Some(CopyState::Present(copy)) => match Record::parse(&copy.record) {
-            Ok(record) if record.cluster == cluster => {
-                (Some((**copy).clone()), Some(record), false)
-            }
-            _ => (None, None, true),
-        },
-    }
-}
-
-/// A volume that has no copy yet was never attached. Where we made it (its attributes say so)
-/// and the box has lost it before any pass wrote the first copy, that would have said this.
-fn first_copy(
-    id: &VolumeId,
-    volume: Option<&Volume>,
-    cluster: ClusterTag,
-) -> (Option<Copy>, Option<Record>, bool) {
-    let made = volume.filter(|volume| is_made_by(volume, cluster));
-    let path = made.and_then(|volume| volume.attributes.get("volumePath"));
-    let (Some(volume), Some(Ok(path))) = (made, path.map(|path| VolumePath::parse(path))) else {
-        return (None, None, false);
-    };
-    let record = Record::created(cluster);
-    let copy = Copy {
-        record: record.text(),
-        nodes: Vec::new(),
-        image: path.image(&id.slot),
-        bytes: volume.bytes,
-        file_system: String::new(),
-        fenced_from: Vec::new(),
-    };
-    (Some(copy), Some(record), false)
-}
-
-fn is_exported_for(
-    context: &Context<'_>,
-    id: &VolumeId,
-    disk: Option<&Disk>,
-    volume: Option<&Volume>,
-    record: Option<&Record>,
-    holders: &[NodeName],
-) -> bool {
-    let (Some(disk), Some(record)) = (disk, record) else {
-        return false;
-    };
-    let place = Place {
-        slot: &id.slot,
-        nqn_base: &context.backend.nqn_base,
-        port: nvme_port(volume, context.backend),
-    };
-    terms(record, place, context.hosts, holders.first()).is_ok_and(|terms| terms.hold(shown(disk)))
+    pub nameless: usize,
 }
 
 impl Found {
+    /// The copy, or what the first one would have said.
+    pub fn copy(&self) -> Option<&Copy> {
+        match self.volume.as_deref().map(|volume| &volume.copy) {
+            _ if self.copy_is_damaged => None,
+            Some(CopyState::Present(copy)) => Some(copy),
+            _ => self.first_copy.as_ref(),
+        }
+    }
+
+    /// The holders whose Node objects are gone, and those who are Ready or not.
+    pub fn holders_by_presence(&self) -> impl Iterator<Item = (&NodeName, Presence)> {
+        self.holders.iter().zip(self.nodes.iter().map(|(presence, _)| *presence))
+    }
+
     /// Has no PV this handle?
     pub fn is_unclaimed(&self) -> bool {
         self.volume.is_none()
@@ -260,7 +84,7 @@ impl Found {
     }
 
     fn counting(&self) -> Option<&Record> {
-        if self.is_ours { self.record.as_ref().ok() } else { self.copied.as_ref() }
+        if self.is_ours { self.record.as_deref().ok() } else { self.copied.as_deref() }
     }
 
     /// The facts on which the verdict is found.
@@ -271,7 +95,7 @@ impl Found {
         now: Instant,
     ) -> Facts<'a> {
         let disk = self.disk.as_ref().map(|disk| DiskFacts {
-            record: self.record.as_ref(),
+            record: self.record.as_deref(),
             is_ours: self.is_ours,
             exported: disk.exported,
             as_recorded: self.as_recorded,
@@ -281,12 +105,13 @@ impl Found {
             (Some(_), true) => ClaimFacts::Going,
             (Some(_), false) => ClaimFacts::Present,
         };
-        let copy = match &self.copied {
+        let copy = match self.copied.as_deref() {
             _ if self.copy_is_damaged => CopyFacts::Unreadable,
             Some(record) => CopyFacts::Present(record),
             None => CopyFacts::Absent,
         };
-        let known = self.holders.iter().map(|node| self.holder(node, memory, io, now));
+        let known = self.holders.iter().zip(&self.nodes);
+        let known = known.map(|(name, node)| self.holder(name, *node, memory, io, now));
         // Neither a Node, a VolumeAttachment nor the copy has its name.
         let nameless = Holder {
             name: None,
@@ -297,18 +122,18 @@ impl Found {
             is_new: true,
         };
         let holders = known.chain(std::iter::repeat_n(nameless, self.nameless)).collect();
-        Facts { disk, copy, claim, holders }
+        let first_driver = self.first_driver;
+        Facts { mode: self.mode, disk, copy, claim, first_driver, holders }
     }
 
     fn holder(
         &self,
         node: &NodeName,
+        (presence, out_of_service): (Presence, bool),
         memory: &Memory,
         io: &BTreeMap<NodeName, Io>,
         now: Instant,
     ) -> Holder {
-        let (presence, out_of_service) =
-            self.nodes.get(node).copied().unwrap_or((Presence::NotReady, false));
         let presence = match presence {
             Presence::Gone(_) => Presence::Gone(memory.node_gone(node, now)),
             there => there,

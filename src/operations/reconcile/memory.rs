@@ -1,12 +1,13 @@
 //! Since when something has been missing, and how often something failed. All that a reconciler remembers between passes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::facts::Found;
 use crate::attachment::storm::{Limits, Storm};
+use crate::attachment::verdict::Presence;
 use crate::cluster::View;
 use crate::volume::{BackendName, NodeName, VolumeId};
 
@@ -36,9 +37,10 @@ impl Memory {
         storm: Limits,
         now: Instant,
     ) {
-        let holders = || found.iter().flat_map(|found| &found.holders);
         let is_gone = |node: &NodeName| !view.nodes.contains_key(node);
-        let gone = holders().filter(|node| is_gone(node)).cloned();
+        let holders = found.iter().flat_map(Found::holders_by_presence);
+        let gone = holders.filter(|(_, presence)| matches!(presence, Presence::Gone(_)));
+        let gone = gone.map(|(node, _)| node.clone());
         keep(&mut self.nodes, gone, now, |node| !blind.is_empty() && is_gone(node));
         let detached = found.iter().flat_map(|found| {
             found.without_attachment.iter().map(|node| (found.id.clone(), node.clone()))
@@ -50,15 +52,15 @@ impl Memory {
         self.failed.retain(|id, _| {
             blind.contains(&id.backend) || found.iter().any(|found| found.id == *id)
         });
-        let mut holding: Vec<&NodeName> =
-            found.iter().filter(|found| found.is_attached()).flat_map(|f| &f.holders).collect();
-        holding.sort();
-        holding.dedup();
-        let is_unhealthy =
-            |node: &&&NodeName| view.nodes.get(**node).is_none_or(|node| !node.ready);
-        let unhealthy: Vec<NodeName> =
-            holding.iter().filter(is_unhealthy).map(|node| (*node).clone()).collect();
-        self.storm.observe(unhealthy, holding.len(), storm, now);
+        let attached = found.iter().filter(|found| found.is_attached());
+        let holding: HashMap<&NodeName, Presence> =
+            attached.flat_map(Found::holders_by_presence).collect();
+        let unhealthy: BTreeSet<&NodeName> = holding
+            .iter()
+            .filter(|(_, presence)| **presence != Presence::Ready)
+            .map(|(node, _)| *node)
+            .collect();
+        self.storm.observe(unhealthy.into_iter().cloned(), holding.len(), storm, now);
     }
 
     /// Something failed with this volume again: when to try it anew.

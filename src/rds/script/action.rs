@@ -3,8 +3,8 @@
 //! the two.
 
 use super::quote;
-use crate::rds::{Change, Command, NewDisk};
-use crate::volume::{ImagePath, Slot};
+use crate::rds::{Change, Command, NewDisk, Treatment, Unrecorded};
+use crate::volume::{ImagePath, Nqn, Slot};
 
 /// A kind of command that concerns one disk. Commands of one kind differ in their values alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum Action {
     Change {
         /// Says how the disk is exported.
         export: bool,
+        /// And under which NQN.
+        named: bool,
         /// Gives a size.
         grow: bool,
     },
@@ -30,6 +32,48 @@ pub enum Action {
     Delete,
     /// [`Command::RemoveImage`].
     RemoveImage,
+    /// [`Command::Unrecorded`].
+    Unrecorded {
+        /// Names the comment that was seen.
+        commented: bool,
+        /// Names the host that was seen.
+        allowed: bool,
+        /// What is done.
+        what: Plain,
+    },
+}
+
+/// A kind of [`Treatment`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plain {
+    /// [`Treatment::Close`].
+    Close,
+    /// [`Treatment::Leave`].
+    Leave,
+    /// [`Treatment::Reopen`].
+    Reopen,
+    /// [`Treatment::Export`].
+    Export {
+        /// Says under which NQN.
+        named: bool,
+    },
+    /// [`Treatment::Grow`].
+    Grow,
+    /// [`Treatment::Remove`].
+    Remove,
+}
+
+impl Plain {
+    fn of(what: &Treatment) -> Self {
+        match what {
+            Treatment::Close => Self::Close,
+            Treatment::Leave(_) => Self::Leave,
+            Treatment::Reopen => Self::Reopen,
+            Treatment::Export(export) => Self::Export { named: export.nqn.is_some() },
+            Treatment::Grow(_) => Self::Grow,
+            Treatment::Remove => Self::Remove,
+        }
+    }
 }
 
 /// A value of a command.
@@ -53,6 +97,8 @@ pub enum Field {
     Port,
     /// The host that may connect.
     Host,
+    /// The host that was seen.
+    Allowed,
     /// Is it exported?
     Export,
 }
@@ -69,12 +115,19 @@ impl Action {
             Command::Create(_) => Self::Create,
             Command::Rebuild(_) => Self::Rebuild,
             Command::Remake(_) => Self::Remake,
-            Command::Change(change) => {
-                Self::Change { export: change.export.is_some(), grow: change.grow_to.is_some() }
-            }
+            Command::Change(change) => Self::Change {
+                export: change.export.is_some(),
+                named: change.export.as_ref().is_some_and(|export| export.nqn.is_some()),
+                grow: change.grow_to.is_some(),
+            },
             Command::Unexport { .. } => Self::Unexport,
             Command::Delete { .. } => Self::Delete,
             Command::RemoveImage { .. } => Self::RemoveImage,
+            Command::Unrecorded(disk) => Self::Unrecorded {
+                commented: !disk.comment.is_empty(),
+                allowed: !disk.allow_host.is_empty(),
+                what: Plain::of(&disk.what),
+            },
         })
     }
 
@@ -82,6 +135,7 @@ impl Action {
     pub fn names_image(self) -> bool {
         match self {
             Self::Create | Self::Rebuild | Self::Remake | Self::Delete | Self::RemoveImage => true,
+            Self::Unrecorded { .. } => true,
             Self::Show | Self::Change { .. } | Self::Unexport => false,
         }
     }
@@ -93,7 +147,7 @@ impl Action {
             Self::Create => create(say),
             Self::Rebuild => rebuild(say),
             Self::Remake => remake(say),
-            Self::Change { export, grow } => change(say, export, grow),
+            Self::Change { export, named, grow } => change(say, export, named, grow),
             Self::Unexport => if_judged(say, "/disk/set $csiItem nvme-tcp-export=no"),
             Self::Delete => {
                 let set = "/disk/set $csiItem nvme-tcp-export=no; /disk/set $csiItem comment=";
@@ -102,6 +156,17 @@ impl Action {
                 if_found(say, &format!(" and ({})", refers(say)), &what)
             }
             Self::RemoveImage => remove_image(say),
+            Self::Unrecorded { commented, allowed, what } => {
+                let mut conditions = format!("slot={} and ({})", say(Field::Slot), refers(say));
+                if commented {
+                    conditions.push_str(&format!(" and comment={}", say(Field::Expect)));
+                }
+                if allowed {
+                    let host = say(Field::Allowed);
+                    conditions.push_str(&format!(" and nvme-tcp-server-allow-host-name={host}"));
+                }
+                if_item(&conditions, &plain(say, what))
+            }
         }
     }
 }
@@ -117,7 +182,8 @@ pub fn slot(command: &Command) -> Option<&Slot> {
         | Command::Rebuild(NewDisk { slot, .. })
         | Command::Remake(NewDisk { slot, .. })
         | Command::Delete { slot, .. }
-        | Command::RemoveImage { slot, .. } => Some(slot),
+        | Command::RemoveImage { slot, .. }
+        | Command::Unrecorded(Unrecorded { slot, .. }) => Some(slot),
     }
 }
 
@@ -128,7 +194,8 @@ pub fn image(command: &Command) -> Option<&ImagePath> {
         | Command::Rebuild(NewDisk { image, .. })
         | Command::Remake(NewDisk { image, .. })
         | Command::Delete { image, .. }
-        | Command::RemoveImage { image, .. } => Some(image),
+        | Command::RemoveImage { image, .. }
+        | Command::Unrecorded(Unrecorded { image, .. }) => Some(image),
         _ => None,
     }
 }
@@ -137,6 +204,7 @@ pub fn image(command: &Command) -> Option<&ImagePath> {
 pub fn literal(command: &Command, field: Field) -> Option<String> {
     let export = match command {
         Command::Change(change) => change.export.as_ref(),
+        Command::Unrecorded(Unrecorded { what: Treatment::Export(export), .. }) => Some(export),
         _ => None,
     };
     match field {
@@ -146,12 +214,18 @@ pub fn literal(command: &Command, field: Field) -> Option<String> {
         Field::Bytes => bytes(command).map(|bytes| bytes.to_string()),
         Field::Comment => comment(command).map(quote),
         Field::Expect => expect(command).map(quote),
-        Field::Nqn => export.map(|export| quote(export.nqn.as_str())),
+        Field::Nqn => export.and_then(|export| Some(quote(export.nqn.as_ref()?.as_str()))),
         Field::Port => export.map(|export| export.port.to_string()),
-        Field::Host => {
-            let host = |host: &crate::volume::Nqn| quote(host.as_str());
-            export.map(|export| export.allow_host.as_ref().map_or_else(|| quote(""), host))
-        }
+        Field::Host => match command {
+            Command::Unrecorded(Unrecorded { what: Treatment::Leave(host), .. }) => {
+                Some(quote(host.as_str()))
+            }
+            _ => export.map(|export| quote(export.allow_host.as_ref().map_or("", Nqn::as_str))),
+        },
+        Field::Allowed => match command {
+            Command::Unrecorded(disk) => Some(quote(&disk.allow_host)),
+            _ => None,
+        },
         Field::Export => export.map(|export| if export.on { "yes" } else { "no" }.to_owned()),
     }
 }
@@ -161,6 +235,7 @@ pub fn bytes(command: &Command) -> Option<u64> {
     match command {
         Command::Create(disk) | Command::Remake(disk) => Some(disk.bytes),
         Command::Change(change) => change.grow_to,
+        Command::Unrecorded(Unrecorded { what: Treatment::Grow(bytes), .. }) => Some(*bytes),
         _ => None,
     }
 }
@@ -180,7 +255,8 @@ fn expect(command: &Command) -> Option<&str> {
     match command {
         Command::Change(Change { expect, .. })
         | Command::Unexport { expect, .. }
-        | Command::Delete { expect, .. } => Some(expect),
+        | Command::Delete { expect, .. }
+        | Command::Unrecorded(Unrecorded { comment: expect, .. }) => Some(expect),
         _ => None,
     }
 }
@@ -228,26 +304,32 @@ fn remake(say: Say<'_>) -> String {
 
 /// `export=no` comes first and alone: it is the step that shuts hosts out. All that belongs
 /// together then changes in one `set`, so that no power cut leaves half of it.
-fn change(say: Say<'_>, export: bool, grow: bool) -> String {
+fn change(say: Say<'_>, export: bool, named: bool, grow: bool) -> String {
     let mut set = String::new();
     if export {
         set.push_str("/disk/set $csiItem nvme-tcp-export=no; ");
     }
     set.push_str(&format!("/disk/set $csiItem comment={}", say(Field::Comment)));
     if export {
-        set.push_str(&format!(
-            " nvme-tcp-server-nqn={} nvme-tcp-server-port={} \
-             nvme-tcp-server-allow-host-name={} nvme-tcp-export={}",
-            say(Field::Nqn),
-            say(Field::Port),
-            say(Field::Host),
-            say(Field::Export),
-        ));
+        set.push_str(&exported(say, named));
     }
     if grow {
         set.push_str(&format!(" file-size={}", say(Field::Bytes)));
     }
     if_judged(say, &set)
+}
+
+/// The properties of an export, with a blank before them. RouterOS before 7.21 has no NQN among them
+/// and would not even read the line.
+fn exported(say: Say<'_>, named: bool) -> String {
+    let nqn =
+        if named { format!(" nvme-tcp-server-nqn={}", say(Field::Nqn)) } else { String::new() };
+    format!(
+        "{nqn} nvme-tcp-server-port={} nvme-tcp-server-allow-host-name={} nvme-tcp-export={}",
+        say(Field::Port),
+        say(Field::Host),
+        say(Field::Export),
+    )
 }
 
 /// Does `what` with the item if its comment still is what was judged.
@@ -257,12 +339,31 @@ fn if_judged(say: Say<'_>, what: &str) -> String {
 
 /// The same with one condition more.
 fn if_found(say: Say<'_>, more: &str, what: &str) -> String {
+    let (slot, expect) = (say(Field::Slot), say(Field::Expect));
+    if_item(&format!("slot={slot} and comment={expect}{more}"), what)
+}
+
+/// Does `what` with the one item that fulfils the conditions.
+fn if_item(conditions: &str, what: &str) -> String {
     format!(
-        ":local csiItem [/disk/find where slot={} and comment={}{more}]; \
-         :if ([:len $csiItem]=1) do={{ {what} }}",
-        say(Field::Slot),
-        say(Field::Expect),
+        ":local csiItem [/disk/find where {conditions}]; :if ([:len $csiItem]=1) do={{ {what} }}"
     )
+}
+
+/// What is done to a disk without a record. Here, too, `export=no` comes first and alone.
+fn plain(say: Say<'_>, what: Plain) -> String {
+    const CLOSE: &str = "/disk/set $csiItem nvme-tcp-export=no";
+    match what {
+        Plain::Close => CLOSE.to_owned(),
+        Plain::Leave => {
+            let host = say(Field::Host);
+            format!("{CLOSE}; /disk/set $csiItem nvme-tcp-server-allow-host-name={host}")
+        }
+        Plain::Reopen => "/disk/set $csiItem nvme-tcp-export=yes".to_owned(),
+        Plain::Export { named } => format!("{CLOSE}; /disk/set $csiItem{}", exported(say, named)),
+        Plain::Grow => format!("/disk/set $csiItem file-size={}", say(Field::Bytes)),
+        Plain::Remove => format!("{CLOSE}; /disk/remove $csiItem; {}", remove_image(say)),
+    }
 }
 
 /// Removes an image unless a disk refers to it.

@@ -36,8 +36,9 @@ pub struct Batch {
 /// As many of `commands`, from the first on, as can share one line of at most `line_bytes_max`
 /// bytes; none where those are not even two. `tag` is fresh and takes `[a-z0-9]` only.
 ///
-/// Commands about the box as a whole share no line, nor do those with an image that is not called
-/// after its slot, or a size beyond the integers of RouterOS (64 bits, signed).
+/// Commands about the box as a whole share no line, nor do those about disks without a record (they
+/// are rare), with an image that is not called after its slot, or with a size beyond the integers of
+/// RouterOS (64 bits, signed).
 pub fn batch(commands: &[&Command], tag: &str, line_bytes_max: usize) -> Option<Batch> {
     let sharing = commands.iter().take(line_bytes_max / ROW_BYTES_MIN);
     let rows: Vec<Row> = sharing.map_while(|command| Row::of(command)).collect();
@@ -80,6 +81,9 @@ impl Row {
     /// None where the command has to go alone.
     fn of(command: &Command) -> Option<Self> {
         let action = Action::of(command)?;
+        if matches!(action, Action::Unrecorded { .. }) {
+            return None;
+        }
         if action::bytes(command).is_some_and(|bytes| i64::try_from(bytes).is_err()) {
             return None;
         }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::rds::{Change, Export, NewDisk};
+use crate::rds::{Change, Export, NewDisk, Treatment, Unrecorded};
 use crate::volume::{ImagePath, Nqn, Slot};
 
 fn slot() -> Slot {
@@ -78,7 +78,7 @@ fn a_change_compares_cuts_and_sets_in_that_order_and_once() {
         comment: "rds1 new".into(),
         export: Some(Export {
             on: true,
-            nqn: Nqn::parse("nqn.x:pvc-1.g1-aa").unwrap(),
+            nqn: Nqn::parse("nqn.x:pvc-1.g1-aa").ok(),
             allow_host: Some(Nqn::parse("nqn.h").unwrap()),
             port: 4420,
         }),
@@ -135,7 +135,7 @@ fn every_line_stays_below_the_default_of_line_bytes_max() {
         comment: comment.clone(),
         export: Some(Export {
             on: true,
-            nqn: Nqn::parse(&format!("nqn.{}", "x".repeat(180))).unwrap(),
+            nqn: Nqn::parse(&format!("nqn.{}", "x".repeat(180))).ok(),
             allow_host: Some(Nqn::parse(&format!("nqn.{}", "x".repeat(70))).unwrap()),
             port: 65535,
         }),
@@ -148,5 +148,63 @@ fn every_line_stays_below_the_default_of_line_bytes_max() {
     for command in [Command::Change(change), Command::Create(new), delete] {
         let line = line(&command, "0123456789abcdef");
         assert!(line.len() < 4096, "{} bytes: {line}", line.len());
+    }
+}
+
+#[test]
+fn a_box_that_cannot_set_an_nqn_is_not_told_one() {
+    let export = Export { on: true, nqn: None, allow_host: Nqn::parse("nqn.h").ok(), port: 4420 };
+    let (expect, comment) = ("old".into(), "new".into());
+    let change = Change { slot: slot(), expect, comment, export: Some(export), grow_to: None };
+    let line = line(&Command::Change(change), "tag");
+    assert!(
+        line.contains(
+            "/disk/set $csiItem nvme-tcp-export=no; /disk/set $csiItem comment=\"new\" \
+             nvme-tcp-server-port=4420 nvme-tcp-server-allow-host-name=\"nqn.h\" \
+             nvme-tcp-export=yes }"
+        ),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_disk_without_a_record_is_changed_only_with_its_image_and_its_comment_stays() {
+    let line = |comment: &str, what| {
+        let (slot, image, comment, allow_host) =
+            (slot(), image(), comment.to_owned(), String::new());
+        line(&Command::Unrecorded(Unrecorded { slot, image, comment, allow_host, what }), "tag")
+    };
+    let path = "(file-path=\"pool/volumes/pvc-1.img\" or file-path=\"/pool/volumes/pvc-1.img\")";
+    let close = line("", Treatment::Close);
+    let found = format!("find where slot=\"pvc-1\" and {path}]");
+    assert!(close.contains(&found) && !close.contains("comment"), "{close}");
+    let commented = line("my volume", Treatment::Close);
+    let found = format!("find where slot=\"pvc-1\" and {path} and comment=\"my volume\"]");
+    assert!(commented.contains(&found), "{commented}");
+    let export = Export { on: true, nqn: Nqn::parse("nqn.x:y").ok(), allow_host: None, port: 4420 };
+    for (what, does) in [
+        (Treatment::Close, "/disk/set $csiItem nvme-tcp-export=no }"),
+        (Treatment::Reopen, "{ /disk/set $csiItem nvme-tcp-export=yes }"),
+        (Treatment::Grow(7), "{ /disk/set $csiItem file-size=7 }"),
+        (
+            Treatment::Leave(Nqn::parse("nqn.none").unwrap()),
+            "nvme-tcp-export=no; /disk/set $csiItem nvme-tcp-server-allow-host-name=\"nqn.none\" }",
+        ),
+        (
+            Treatment::Export(export),
+            "nvme-tcp-export=no; /disk/set $csiItem nvme-tcp-server-nqn=\"nqn.x:y\" \
+             nvme-tcp-server-port=4420 nvme-tcp-server-allow-host-name=\"\" nvme-tcp-export=yes }",
+        ),
+        (Treatment::Remove, "nvme-tcp-export=no; /disk/remove $csiItem; :if ([:len"),
+    ] {
+        let said = line("", what.clone());
+        assert!(said.contains(does), "{what:?}: {said}");
+        let command = |comment: &str| {
+            let (slot, image, comment, allow_host) =
+                (slot(), image(), comment.to_owned(), String::new());
+            Command::Unrecorded(Unrecorded { slot, image, comment, allow_host, what: what.clone() })
+        };
+        let (one, two) = (command(""), command("x"));
+        assert_eq!(batch::batch(&[&one, &two], "t", 4096), None, "they share no line");
     }
 }

@@ -91,7 +91,7 @@ impl RouterOs {
         let mut core = self.lock();
         let Core { store, quirks, hosts, .. } = &mut *core;
         let result = act(store, self.context(quirks, now), hosts);
-        hosts.follow(store, self.0.version, quirks);
+        hosts.follow(store, self.version(), quirks);
         let hook = core.change_hook.clone().filter(|_| !core.is_starting);
         drop(core);
         if let Some(hook) = hook {
@@ -122,7 +122,7 @@ impl RouterOs {
     }
 
     pub(super) fn context<'a>(&self, quirks: &'a Quirks, now: Duration) -> Context<'a> {
-        Context { version: self.0.version, quirks, now: seconds(now) }
+        Context { version: self.version(), quirks, now: seconds(now) }
     }
 
     /// One sample of `monitor-traffic` per disk; rates are since the sample before.

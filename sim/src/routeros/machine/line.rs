@@ -88,7 +88,7 @@ impl RouterOs {
         if line.chars().count() > quirks.max_line {
             return Err(format!("max line length {} exceeded!", quirks.max_line));
         }
-        let dialect = Dialect { version: self.0.version, terse_errors: quirks.terse_parse_errors };
+        let dialect = Dialect { version: self.version(), terse_errors: quirks.terse_parse_errors };
         if let Some(at) = line.find(['\r', '\n']) {
             let column = line[..at].chars().count() + 1;
             return Err(format!("syntax error (line 1 column {column})"));

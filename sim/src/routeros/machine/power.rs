@@ -1,7 +1,7 @@
 //! Faults of the whole box: power, network, lost configuration.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -11,6 +11,7 @@ use super::super::faults::{Fault, Reboot};
 use super::super::pool;
 use super::super::store::{Counters, Disk, Store};
 use super::super::value::Value;
+use super::super::version::Version;
 use super::{Core, RouterOs};
 
 /// The configuration of disks, scripts and schedulers at one moment. Images are not in it.
@@ -90,6 +91,13 @@ impl RouterOs {
     /// Everything is cut; after the downtime the box is back with a new uptime.
     pub fn reboot(&self, what: Reboot, downtime: Duration) {
         self.go_down(downtime, what);
+    }
+
+    /// Everything is cut; after the downtime the box runs another release, with the configuration
+    /// that it had. What the release does not know is kept and means nothing to it.
+    pub fn install(&self, version: Version, downtime: Duration) {
+        *self.0.version.lock().unwrap_or_else(PoisonError::into_inner) = version;
+        self.go_down(downtime, Reboot::KeepEverything);
     }
 
     pub(crate) fn is_down(&self) -> bool {

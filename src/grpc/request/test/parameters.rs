@@ -1,9 +1,9 @@
 //! Parameters of a StorageClass.
 
 use super::super::parameters::Parameters;
-use super::super::places::endpoint;
 use super::*;
 use crate::operations::CreateVolume;
+use crate::volume::endpoint::endpoint;
 
 fn parse(pairs: &[(&str, &str)]) -> Result<Parameters, Error> {
     Parameters::parse(&map(pairs), &places())

@@ -80,7 +80,8 @@ fn a_job_costs_less_than_250_bytes_of_a_default_line() {
     let change = |at: usize| {
         let nqn = Nqn::parse(&format!("nqn.2000-02.com.mikrotik:{}.g12-0a1b2c3d4e5f", slot(at)));
         let host = Nqn::parse(&format!("nqn.2014-08.org.nvmexpress:uuid:{}", slot(at))).unwrap();
-        let export = Export { on: true, nqn: nqn.unwrap(), allow_host: Some(host), port: 4420 };
+        let export =
+            Export { on: true, nqn: Some(nqn.unwrap()), allow_host: Some(host), port: 4420 };
         let comment = |n| format!("{} {n}", "c".repeat(95));
         Command::Change(Change {
             slot: slot(at),
@@ -149,7 +150,7 @@ fn disk() -> impl Strategy<Value = NewDisk> {
 }
 
 fn command() -> impl Strategy<Value = Command> {
-    let export = (any::<bool>(), nqn(), prop::option::of(nqn()), any::<u16>())
+    let export = (any::<bool>(), prop::option::of(nqn()), prop::option::of(nqn()), any::<u16>())
         .prop_map(|(on, nqn, allow_host, port)| Export { on, nqn, allow_host, port });
     let export = prop::option::of(export);
     let change = (any_slot(), text(), text(), export, prop::option::of(0u64..1 << 62)).prop_map(

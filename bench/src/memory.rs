@@ -1,0 +1,55 @@
+//! Resident memory of the real process: pages of files count, as the kernel counts them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rds_sim::apiserver::ApiServer;
+use rds_sim::routeros::RouterOs;
+use tokio::time::sleep;
+
+use crate::clock::{Failure, until};
+use crate::daemon::{StorageBox, Surroundings};
+use crate::domain::{Domain, Pace, new_box, new_cluster, node};
+use crate::figure::{Figure, Goal};
+use crate::fleet::Fleet;
+
+const VOLUMES: usize = 10_000;
+const NODES: usize = 1_000;
+
+/// What it takes at the start, and in a large cluster.
+///
+/// # Errors
+/// When the process does not come up.
+pub async fn measure(binary: &Path) -> Result<Vec<Figure>, Failure> {
+    let small = new_cluster([node(0)?.to_string()])?;
+    let (start, start_own) = resident(binary, &new_box()?, &small).await?;
+    let (os, api) = (new_box()?, new_cluster([])?);
+    let identity = Domain::over(os.clone(), api.clone(), Pace::default()).await?.identity;
+    let fleet = Fleet::new(&identity, VOLUMES, NODES)?;
+    fleet.furnish(&os)?;
+    fleet.populate(&api)?;
+    let (large, large_own) = resident(binary, &os, &api).await?;
+    let named = |what: &str| format!("memory, 10,000 PVs and 1,000 nodes{what}");
+    Ok(vec![
+        Figure::new("memory at the start", start, "MiB")
+            .goal(Goal::AtMost(10.0))
+            .against("first driver", 33.0),
+        Figure::new("memory at the start: anonymous", start_own, "MiB"),
+        Figure::new(named(""), large, "MiB").against("at the start", start),
+        Figure::new(named(": anonymous"), large_own, "MiB").against("at the start", start_own),
+    ])
+}
+
+/// After the first pass, once nothing happens any more.
+async fn resident(binary: &Path, os: &RouterOs, api: &ApiServer) -> Result<(f64, f64), Failure> {
+    let around = Surroundings::new(binary, os, api, StorageBox::Up).await?;
+    let mut daemon = around.start().await?;
+    daemon.ready().await?;
+    until("the first pass has ended", || {
+        let events = api.list("events.events.k8s.io").into_iter().chain(api.list("events"));
+        events.into_iter().any(|event| event["reason"] == "StartupReconciliation")
+    })
+    .await?;
+    sleep(Duration::from_secs(3)).await;
+    daemon.resident().await
+}

@@ -1,0 +1,113 @@
+//! Old hosts of a volume whose export has a name that comes back.
+
+use super::ground::Ground;
+use super::{Error, Kind, Operations};
+use crate::attachment::ledger::{FencedFrom, Record, State};
+use crate::attachment::static_form::{Agent, Mode, OldHost, Order, Vouched, vouched};
+use crate::cluster::{Node, View};
+use crate::volume::NodeName;
+
+impl Operations {
+    /// Refuses to export the name of the slot again while somebody who was shut out of it may still
+    /// wait for it. `from` is the record that is about to be replaced.
+    pub(super) async fn check_old_hosts(
+        &self,
+        ground: &Ground,
+        wanted: &NodeName,
+        from: &Record,
+    ) -> Result<(), Error> {
+        if ground.mode() == Mode::Usual {
+            return Ok(());
+        }
+        let untouched =
+            |node: &NodeName| from.state == State::Fenced && from.nodes.contains(&ground.tag(node));
+        for entry in ground.copy.iter().flat_map(|copy| &copy.fenced_from) {
+            if let Some(uid) = &entry.node_uid {
+                let returns = entry.node == *wanted && untouched(wanted);
+                self.vouch(ground, &entry.node, Some(uid), returns).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Is the host on this node no longer to be waited for? `uid` is that of the Node object when it
+    /// was shut out, where it is known.
+    pub(super) async fn vouch(
+        &self,
+        ground: &Ground,
+        node: &NodeName,
+        uid: Option<&str>,
+        returns: bool,
+    ) -> Result<Vouched, Error> {
+        if let Some(why) = self.blindness() {
+            let message = format!("{why}: nothing is known of node {node}");
+            return Err(Error::new(Kind::Unavailable, message));
+        }
+        let order = order(self.cluster.node(node).await?.as_ref(), uid);
+        // This version has no agents on nodes, and no drill that proves the list of hosts.
+        let agent = Agent::NeverAnswered;
+        let old = OldHost { agent, order, returns, list_is_proven: false };
+        let Some(vouched) = vouched(old) else {
+            let message = format!(
+                "volume {} was taken from node {node} while that was silent, and its export has a \
+                 name that comes back: the old host could write again; delete the Node or taint it \
+                 node.kubernetes.io/out-of-service once it is off",
+                ground.id
+            );
+            return Err(Error::new(Kind::Precondition, message));
+        };
+        slog::warn!(self.log, "a name is exported again that an old host knows";
+            "volume" => %ground.id, "old_node" => %node, "because" => vouched.word());
+        Ok(vouched)
+    }
+}
+
+/// What remains of those shut out once a node is let in: those whose old VolumeAttachment is still
+/// there, and those who may wait for the name of the slot, as long as that is not given to anybody.
+/// Where it is, somebody has vouched for each of them.
+pub(super) fn still_kept_out(ground: &Ground, view: &View) -> Vec<FencedFrom> {
+    let waits = |entry: &FencedFrom| {
+        let node = view.nodes.get(&entry.node);
+        let uid = entry.node_uid.as_deref().filter(|_| ground.mode() == Mode::Usual)?;
+        (order(node, Some(uid)) == Order::None).then(|| uid.to_owned())
+    };
+    let is_there =
+        |entry: &FencedFrom| view.attachments.values().any(|va| va.version.uid == entry.attachment);
+    let fenced = ground.copy.iter().flat_map(|copy| &copy.fenced_from);
+    fenced
+        .map(|entry| FencedFrom { node_uid: waits(entry), ..entry.clone() })
+        .filter(|entry| entry.node_uid.is_some() || is_there(entry))
+        .collect()
+}
+
+/// What an operator ordered for a node that had this uid.
+pub(super) fn order(node: Option<&Node>, uid: Option<&str>) -> Order {
+    let is_other = |node: &Node| uid.is_some_and(|uid| !uid.is_empty() && node.uid != uid);
+    match node {
+        None => Order::Deleted,
+        Some(node) if is_other(node) => Order::Deleted,
+        Some(node) if node.out_of_service => Order::OutOfService,
+        Some(_) => Order::None,
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn a_node_of_the_same_name_that_came_later_was_deleted_in_between() {
+        let node = |uid: &str, out_of_service| Node {
+            name: NodeName::parse("n1").unwrap(),
+            uid: uid.into(),
+            ready: true,
+            out_of_service,
+        };
+        assert_eq!(order(None, Some("1")), Order::Deleted);
+        assert_eq!(order(Some(&node("1", false)), Some("1")), Order::None);
+        assert_eq!(order(Some(&node("2", false)), Some("1")), Order::Deleted);
+        assert_eq!(order(Some(&node("2", false)), Some("")), Order::None, "it was not known");
+        assert_eq!(order(Some(&node("2", false)), None), Order::None);
+        assert_eq!(order(Some(&node("1", true)), Some("1")), Order::OutOfService);
+    }
+}
