@@ -10,8 +10,10 @@ SEED ?= 1
 # Debian packages: to build, and (openssh) a real SSH server and client for the tests.
 BUILD_PACKAGES := build-essential libsodium-dev libssl-dev pkg-config
 TEST_PACKAGES := $(BUILD_PACKAGES) openssh-server openssh-client
+E2E_PACKAGES := $(BUILD_PACKAGES) iproute2
 
-.PHONY: help demo test bench simulate simulate-test check fmt packages-build packages-test
+.PHONY: help demo test bench simulate simulate-test parts e2e check fmt
+.PHONY: packages-build packages-test packages-e2e
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +39,18 @@ simulate: packages-build ## the whole controller from SEEDS seeds, beginning wit
 
 simulate-test: packages-build ## does the simulation repeat itself, and does it find bugs made on purpose?
 	$(SIMULATION) test $(SIMULATED)
+
+parts: packages-build ## etcd, Kubernetes, sidecars, kwok and helm from their Go modules, kept in target/parts
+	@command -v go >/dev/null || { echo "parts are built with Go 1.26 or later: https://go.dev/dl/"; exit 1; }
+	$(CARGO) run --quiet -p rds-csi-testbed
+
+# In a network namespace of its own, which needs root: containers get users, mounts and addresses.
+e2e: packages-e2e parts ## installed in a real Kubernetes, as plain processes (ARGS=life: only what is called so)
+	@[ "$$(id -u)" = 0 ] || { echo "e2e makes namespaces: run it as root"; exit 1; }
+	$(CARGO) build --quiet --bin rds-csi
+	$(CARGO) test --quiet -p rds-csi-testbed --test e2e --no-run
+	unshare --net $(CARGO) test --quiet --offline -p rds-csi-testbed --test e2e -- \
+	  --ignored --test-threads=1 --nocapture $(ARGS)
 
 check: packages-build ## formatting, lints, documentation, dependency rule
 	$(CARGO) fmt --all --check
@@ -66,3 +80,6 @@ packages-build:
 
 packages-test:
 	$(call install,$(TEST_PACKAGES))
+
+packages-e2e:
+	$(call install,$(E2E_PACKAGES))

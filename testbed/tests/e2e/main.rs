@@ -1,0 +1,10 @@
+//! The driver in a real Kubernetes: what it says to the API server and to the sidecars, said to the
+//! real ones. `make e2e` builds the parts and runs these, one after the other, in a network of their
+//! own; plain `cargo test` leaves them out.
+
+#![expect(clippy::unwrap_used, reason = "a test: a panic is its answer")]
+
+mod figures;
+mod incident;
+mod life;
+mod support;
