@@ -124,6 +124,20 @@ impl ControlPlane {
         self.apiserver.kill().await
     }
 
+    /// etcd forgets its history up to now: who watches from before is told 410.
+    ///
+    /// # Errors
+    /// When etcd refuses.
+    pub async fn compact(&self) -> Result<(), Trouble> {
+        let all = json!({"key": "AA==", "range_end": "AA==", "count_only": true});
+        let answer = etcd(self.address, "/v3/kv/range", &all).await?;
+        let revision = answer.split("\"revision\":\"").nth(1).and_then(|r| r.split('"').next());
+        let revision = revision.ok_or_else(|| format!("etcd names no revision: {answer}"))?;
+        let compact = json!({"revision": revision, "physical": true});
+        etcd(self.address, "/v3/kv/compaction", &compact).await?;
+        Ok(())
+    }
+
     /// The API server starts again. Returns once it is ready.
     ///
     /// # Errors
@@ -132,6 +146,25 @@ impl ControlPlane {
         self.apiserver = start("kube-apiserver", self.address, &self.folder)?;
         self.ready().await
     }
+}
+
+/// Asks etcd over its JSON gateway.
+async fn etcd(address: Ipv4Addr, path: &str, body: &serde_json::Value) -> Result<String, Trouble> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let body = body.to_string();
+    let mut stream = tokio::net::TcpStream::connect((address, 2379)).await?;
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: etcd\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    if !answer.starts_with("HTTP/1.1 200") {
+        return Err(format!("etcd: {answer}").into());
+    }
+    Ok(answer)
 }
 
 /// The port of the API server.

@@ -33,3 +33,4 @@ pub mod wait;
 
 pub use cluster::Cluster;
 pub use rds_csi::sandbox::world::Trouble;
+pub use rustix::process::Signal;

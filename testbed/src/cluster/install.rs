@@ -52,9 +52,17 @@ impl Cluster {
     /// # Errors
     /// When that does not happen; the text says what stands in the way.
     pub async fn ready(&self) -> Result<(), Trouble> {
+        self.ready_within(WITHIN).await
+    }
+
+    /// As [`Cluster::ready`], with another patience.
+    ///
+    /// # Errors
+    /// When that does not happen in time.
+    pub async fn ready_within(&self, within: Duration) -> Result<(), Trouble> {
         let deployments: Api<Deployment> = Api::namespaced(self.api.clone(), NAMESPACE);
         let name = format!("{RELEASE}-controller");
-        let seen = wait::until("the controller is rolled out", WITHIN, async || {
+        let seen = wait::until("the controller is rolled out", within, async || {
             let found = deployments.get(&name).await.map_err(|error| error.to_string())?;
             if rolled_out(&found) { Ok(()) } else { Err(format!("{:?}", found.status)) }
         });

@@ -123,7 +123,18 @@ impl Cluster {
         .await
     }
 
-    /// Asks for another size of a claim, or other replicas of a StatefulSet: a merge patch.
+    /// What events say about the object of this name.
+    ///
+    /// # Errors
+    /// When the API server does not say.
+    pub async fn events_of(&self, name: &str) -> Result<Vec<String>, Trouble> {
+        let all = super::objects::list(&self.api, "v1", "Event").await?;
+        let of_it = all.into_iter().filter(|event| event["involvedObject"]["name"] == name);
+        let told = of_it.filter_map(|event| event["message"].as_str().map(str::to_owned));
+        Ok(told.collect())
+    }
+
+    /// Asks for another size of a claim.
     ///
     /// # Errors
     /// When the API server refuses.

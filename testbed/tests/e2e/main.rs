@@ -4,7 +4,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: a panic is its answer")]
 
+mod claims;
 mod figures;
 mod incident;
+mod kills;
 mod life;
+mod many;
+mod outage;
+mod rolling;
 mod support;
