@@ -48,9 +48,11 @@ parts: packages-build ## etcd, Kubernetes, sidecars, kwok and helm from their Go
 e2e: packages-e2e parts ## installed in a real Kubernetes, as plain processes (ARGS=life: only what is called so)
 	@[ "$$(id -u)" = 0 ] || { echo "e2e makes namespaces: run it as root"; exit 1; }
 	$(CARGO) build --quiet --bin rds-csi
-	$(CARGO) test --quiet -p rds-csi-testbed --test e2e --no-run
+	$(CARGO) test --quiet -p rds-csi-testbed --test e2e --test rights --no-run
+	rm -rf target/e2e
 	unshare --net $(CARGO) test --quiet --offline -p rds-csi-testbed --test e2e -- \
 	  --ignored --test-threads=1 --nocapture $(ARGS)
+	[ -n "$(ARGS)" ] || $(CARGO) test --quiet -p rds-csi-testbed --test rights -- --ignored
 
 check: packages-build ## formatting, lints, documentation, dependency rule
 	$(CARGO) fmt --all --check

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::Trouble;
 
@@ -117,6 +118,26 @@ pub fn used(requests: &[Request]) -> BTreeSet<Right> {
     requests.iter().filter_map(Request::right).collect()
 }
 
+/// The rights that a Role or ClusterRole grants; names of single objects are left out.
+pub fn granted(role: &Value) -> Vec<Right> {
+    let texts = |value: &Value| -> Vec<String> {
+        let all = value.as_array().into_iter().flatten();
+        all.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let mut rights = Vec::new();
+    for rule in role["rules"].as_array().into_iter().flatten() {
+        for group in texts(&rule["apiGroups"]) {
+            for resource in texts(&rule["resources"]) {
+                for verb in texts(&rule["verbs"]) {
+                    let (group, resource) = (group.clone(), resource.clone());
+                    rights.push(Right { group, resource, verb });
+                }
+            }
+        }
+    }
+    rights
+}
+
 /// Requests that were refused for want of a right.
 pub fn forbidden(requests: &[Request]) -> Vec<&Request> {
     requests.iter().filter(|request| matches!(request.code(), 401 | 403)).collect()
@@ -141,6 +162,16 @@ mod test {
         let rights: Vec<String> = used(&requests).iter().map(ToString::to_string).collect();
         assert_eq!(rights, ["list nodes", "patch volumeattachments/status.storage.k8s.io"]);
         assert_eq!(by_program(&requests).get("csi-attacher"), Some(&1));
+    }
+
+    #[test]
+    fn a_role_grants_each_verb_on_each_resource_of_each_rule() {
+        let role = serde_json::json!({"rules": [
+            {"apiGroups": ["", "apps"], "resources": ["pods"], "verbs": ["get", "list"],
+             "resourceNames": ["a"]},
+        ]});
+        let rights: Vec<String> = granted(&role).iter().map(ToString::to_string).collect();
+        assert_eq!(rights, ["get pods", "list pods", "get pods.apps", "list pods.apps"]);
     }
 
     #[test]

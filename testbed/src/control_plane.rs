@@ -39,42 +39,13 @@ impl ControlPlane {
     pub async fn start(address: Ipv4Addr, folder: &Path) -> Result<Self, Trouble> {
         prepare(address, folder)?;
         let start = |name: &str| start(name, address, folder);
-        let mut plane = Self {
-            address,
-            folder: folder.to_owned(),
-            etcd: start("etcd")?,
-            apiserver: start("kube-apiserver")?,
-            // Both wait for the API server by themselves.
-            controllers: start("kube-controller-manager")?,
-            scheduler: start("kube-scheduler")?,
-        };
-        plane.ready().await?;
-        Ok(plane)
-    }
-
-    async fn ready(&mut self) -> Result<(), Trouble> {
-        // The certificate is made by the API server when it starts for the first time.
-        let certificate = self.folder.join("apiserver.crt");
-        let apiserver = &mut self.apiserver;
-        wait::until("the API server has a certificate", READY_WITHIN, || {
-            let ended = apiserver.check().err();
-            let there = certificate.is_file();
-            let why = || ended.map_or("none".to_owned(), |error| error.to_string());
-            std::future::ready(if there { Ok(()) } else { Err(why()) })
-        })
-        .await?;
-        let client = self.client().await?;
-        let (etcd, apiserver) = (&mut self.etcd, &mut self.apiserver);
-        wait::until("the API server is ready", READY_WITHIN, || {
-            let runs = etcd.check().and_then(|()| apiserver.check());
-            let (client, runs) = (client.clone(), runs.map_err(|error| error.to_string()));
-            async move {
-                runs?;
-                client.request_text(http_get("/readyz")?).await.map_err(|error| error.to_string())
-            }
-        })
-        .await?;
-        self.check()
+        let (mut etcd, mut apiserver) = (start("etcd")?, start("kube-apiserver")?);
+        ready(folder, &mut etcd, &mut apiserver).await?;
+        // They read the certificate that the API server has made when it started for the first time.
+        let controllers = start("kube-controller-manager")?;
+        let scheduler = start("kube-scheduler")?;
+        let folder = folder.to_owned();
+        Ok(Self { address, folder, etcd, apiserver, controllers, scheduler })
     }
 
     /// Do all four run?
@@ -95,15 +66,12 @@ impl ControlPlane {
     /// # Errors
     /// When the kubeconfig cannot be read.
     pub async fn client(&self) -> Result<kube::Client, Trouble> {
-        let file = Kubeconfig::read_from(self.kubeconfig())?;
-        let config =
-            kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
-        Ok(kube::Client::try_from(config)?)
+        client(&self.folder).await
     }
 
     /// The kubeconfig of the administrator.
     pub fn kubeconfig(&self) -> PathBuf {
-        self.folder.join("admin.kubeconfig")
+        kubeconfig(&self.folder)
     }
 
     /// Host of the API server, as pods are told.
@@ -144,8 +112,39 @@ impl ControlPlane {
     /// When it does not become ready.
     pub async fn start_api_server(&mut self) -> Result<(), Trouble> {
         self.apiserver = start("kube-apiserver", self.address, &self.folder)?;
-        self.ready().await
+        ready(&self.folder, &mut self.etcd, &mut self.apiserver).await
     }
+}
+
+fn kubeconfig(folder: &Path) -> PathBuf {
+    folder.join("admin.kubeconfig")
+}
+
+async fn client(folder: &Path) -> Result<kube::Client, Trouble> {
+    let file = Kubeconfig::read_from(kubeconfig(folder))?;
+    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+    Ok(kube::Client::try_from(config)?)
+}
+
+async fn ready(folder: &Path, etcd: &mut Process, apiserver: &mut Process) -> Result<(), Trouble> {
+    let certificate = folder.join("apiserver.crt");
+    wait::until("the API server has a certificate", READY_WITHIN, || {
+        let ended = apiserver.check().err();
+        let why = || ended.map_or("none".to_owned(), |error| error.to_string());
+        std::future::ready(if certificate.is_file() { Ok(()) } else { Err(why()) })
+    })
+    .await?;
+    let client = client(folder).await?;
+    wait::until("the API server is ready", READY_WITHIN, || {
+        let runs = etcd.check().and_then(|()| apiserver.check());
+        let (client, runs) = (client.clone(), runs.map_err(|error| error.to_string()));
+        async move {
+            runs?;
+            client.request_text(http_get("/readyz")?).await.map_err(|error| error.to_string())
+        }
+    })
+    .await?;
+    Ok(())
 }
 
 /// Asks etcd over its JSON gateway.

@@ -134,3 +134,80 @@ pub fn tail(log: &Path) -> String {
     let from = text.char_indices().rev().nth(TAIL).map_or(0, |(at, _)| at);
     text.get(from..).unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    fn logs(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("rds-csi-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    fn runs(id: u32) -> bool {
+        let id = Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
+        rustix::process::test_kill_process(id).is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_process_that_has_ended_is_reported_with_the_end_of_its_log() {
+        let folder = logs("ended");
+        let arguments = ["-c".to_owned(), "echo no room left; exit 3".to_owned()];
+        let mut process = Process::start("p", &folder, Path::new("/bin/sh"), &arguments).unwrap();
+        process.wait().await.unwrap();
+        let error = process.check().unwrap_err().to_string();
+        assert!(error.contains("exit status: 3") && error.contains("no room left"), "{error}");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ignores_sigterm_is_killed_after_the_grace() {
+        let folder = logs("grace");
+        let arguments = ["-c".to_owned(), "trap '' TERM; echo deaf; sleep 60 & wait".to_owned()];
+        let mut process = Process::start("p", &folder, Path::new("/bin/sh"), &arguments).unwrap();
+        let id = process.id().unwrap();
+        crate::wait::until("it is deaf", Duration::from_secs(10), async || {
+            let said = tail(&folder.join("p.log"));
+            if said.contains("deaf") { Ok(()) } else { Err(said) }
+        })
+        .await
+        .unwrap();
+        process.stop(Duration::from_millis(100)).await.unwrap();
+        assert!(!runs(id));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_process_ends_with_the_thread_that_started_it() {
+        let folder = logs("thread");
+        let inside = folder.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let arguments = ["60".to_owned()];
+                let process =
+                    Process::start("p", &inside, Path::new("/bin/sleep"), &arguments).unwrap();
+                let id = process.id().unwrap();
+                sees(id, "(sleep)").await;
+                // As where a test is killed: nothing is dropped.
+                std::mem::forget(process);
+                id
+            })
+        });
+        let id = thread.join().unwrap();
+        // Nobody waits for it any more, so it may stay as a zombie.
+        sees(id, ") Z ").await;
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    async fn sees(id: u32, wanted: &str) {
+        crate::wait::until(wanted, Duration::from_secs(10), async || {
+            let state = std::fs::read_to_string(format!("/proc/{id}/stat"));
+            let state = state.unwrap_or_else(|_| "gone () Z ".into());
+            if state.contains(wanted) { Ok(()) } else { Err(state) }
+        })
+        .await
+        .unwrap();
+    }
+}

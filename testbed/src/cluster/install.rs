@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::{Cluster, NAMESPACE};
+use super::{Cluster, NAMESPACE, objects};
 use crate::storage::{USER, VOLUMES};
 use crate::{Trouble, parts, wait};
 
@@ -26,7 +26,22 @@ impl Cluster {
     /// When helm refuses or the pods do not become ready.
     pub async fn install(&self, more: &Value) -> Result<(), Trouble> {
         self.helm(&["install", RELEASE], Some(more), &["--create-namespace"]).await?;
+        self.write_roles().await?;
         self.ready().await
+    }
+
+    /// Keeps the roles of the release beside the audit log, in `roles.json`.
+    async fn write_roles(&self) -> Result<(), Trouble> {
+        let version = "rbac.authorization.k8s.io/v1";
+        let mut roles = objects::list(&self.api, version, "ClusterRole").await?;
+        roles.extend(objects::list(&self.api, version, "Role").await?);
+        let of_it = |role: &Value| {
+            let labels = &role["metadata"]["labels"];
+            labels["app.kubernetes.io/instance"] == RELEASE
+        };
+        roles.retain(of_it);
+        std::fs::write(self.folder().join("roles.json"), serde_json::to_vec(&roles)?)?;
+        Ok(())
     }
 
     /// `helm upgrade` to the values that this box needs and `more`. Does not wait for pods.

@@ -8,7 +8,10 @@ mkdir -p "$root"
 mount -t tmpfs -o mode=755 root "$root"
 mkdir "$root/usr" "$root/etc" "$root/proc" "$root/dev" "$root/tmp"
 mount --rbind /usr "$root/usr" && mount -o remount,bind,ro "$root/usr"
-mount --bind /etc "$root/etc" && mount -o remount,bind,ro "$root/etc"
+# Copies: the folder itself takes mounts of the pod.
+for file in ld.so.cache nsswitch.conf passwd group; do
+  if [ -e "/etc/$file" ]; then cp "/etc/$file" "$root/etc/$file"; fi
+done
 mount --bind /proc "$root/proc"
 for link in bin sbin lib lib64; do
   if [ -L "/$link" ]; then cp -P "/$link" "$root/$link"; fi

@@ -5,11 +5,14 @@
 #![expect(clippy::unwrap_used, reason = "a test: a panic is its answer")]
 
 mod claims;
+mod fencing;
 mod figures;
+mod heal;
 mod incident;
 mod kills;
 mod life;
 mod many;
 mod outage;
+mod release;
 mod rolling;
 mod support;
