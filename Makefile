@@ -40,19 +40,19 @@ simulate: packages-build ## the whole controller from SEEDS seeds, beginning wit
 simulate-test: packages-build ## does the simulation repeat itself, and does it find bugs made on purpose?
 	$(SIMULATION) test $(SIMULATED)
 
-parts: packages-build ## etcd, Kubernetes, sidecars, kwok and helm from their Go modules, kept in target/parts
-	@command -v go >/dev/null || { echo "parts are built with Go 1.26 or later: https://go.dev/dl/"; exit 1; }
-	$(CARGO) run --quiet -p rds-csi-testbed
+parts: ## etcd, Kubernetes, sidecars, kwok and helm from their Go modules, kept in target/parts
+	testbed/parts/build
 
-# In a network namespace of its own, which needs root: containers get users, mounts and addresses.
-e2e: packages-e2e parts ## installed in a real Kubernetes, as plain processes (ARGS=life: only what is called so)
+# In a network namespace of its own, which needs root: containers get users, mounts and addresses. Built
+# as `make test` builds, so that nothing is built twice; dependency_rule stands for the tests that bring
+# the binary. RDS_CSI_DRIVER names another binary, such as that of an image.
+E2E := $(CARGO) test --quiet --workspace --all-features
+e2e: packages-e2e parts ## the driver in a real Kubernetes, as plain processes (ARGS=life: only what is called so)
 	@[ "$$(id -u)" = 0 ] || { echo "e2e makes namespaces: run it as root"; exit 1; }
-	$(CARGO) build --quiet --bin rds-csi
-	$(CARGO) test --quiet -p rds-csi-testbed --test e2e --test rights --no-run
+	$(E2E) --test e2e --test rights --test dependency_rule --no-run
 	rm -rf target/e2e
-	unshare --net $(CARGO) test --quiet --offline -p rds-csi-testbed --test e2e -- \
-	  --ignored --test-threads=1 --nocapture $(ARGS)
-	[ -n "$(ARGS)" ] || $(CARGO) test --quiet -p rds-csi-testbed --test rights -- --ignored
+	unshare --net $(E2E) --offline --test e2e -- --ignored --test-threads=1 --nocapture $(ARGS)
+	[ -n "$(ARGS)" ] || $(E2E) --test rights -- --ignored
 
 check: packages-build ## formatting, lints, documentation, dependency rule
 	$(CARGO) fmt --all --check

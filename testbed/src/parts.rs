@@ -1,10 +1,8 @@
-//! The programs that are not ours, built from their Go modules.
+//! The programs that are not ours, built from their Go modules by `testbed/parts/build`.
 //!
-//! One folder under `testbed/parts/` for each group: a go.mod with pinned `tool` lines and its
-//! go.sum. What is built of it lies in `target/parts/<group>-<hash of both>/`, so that nothing of
-//! ours ever rebuilds it, and a changed version always does.
-
-pub mod build;
+//! One folder under `testbed/parts/` for each group: a go.mod with pinned `tool` lines, its go.sum and
+//! what the linker is told. What is built of it lies in `target/parts/<group>-<hash of these>/`, so
+//! that nothing of ours ever rebuilds it, and a changed version always does.
 
 use std::path::{Path, PathBuf};
 
@@ -12,70 +10,56 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Trouble;
 
-/// Programs that are built together, from one go.mod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Group {
-    /// Its folder under `testbed/parts/`.
-    pub name: &'static str,
-    /// The programs, as Go calls them.
-    pub programs: &'static [&'static str],
-}
-
-/// All groups, those that take longest first.
-pub const GROUPS: [Group; 5] = [
-    Group {
-        name: "control-plane",
-        programs: &["kube-apiserver", "kube-controller-manager", "kube-scheduler"],
-    },
-    Group { name: "sidecars", programs: &["csi-attacher", "csi-provisioner", "csi-resizer"] },
-    Group { name: "helm", programs: &["helm"] },
-    Group { name: "kwok", programs: &["kwok"] },
+/// Which programs each group has, as Go calls them.
+const GROUPS: [(&str, &[&str]); 5] = [
+    ("control-plane", &["kube-apiserver", "kube-controller-manager", "kube-scheduler"]),
     // The module is go.etcd.io/etcd/server/v3, and Go names a program after its folder.
-    Group { name: "etcd", programs: &["server"] },
+    ("etcd", &["server"]),
+    ("helm", &["helm"]),
+    ("kwok", &["kwok"]),
+    ("sidecars", &["csi-attacher", "csi-provisioner", "csi-resizer"]),
 ];
+/// What a build is made from; the script hashes the same files in the same order.
+const SOURCES: [&str; 3] = ["go.mod", "go.sum", "ldflags"];
+/// Names another binary of the driver than the one that cargo left, such as that of an image.
+const DRIVER: &str = "RDS_CSI_DRIVER";
 
-impl Group {
-    /// Where its go.mod lies.
-    pub fn source(&self) -> PathBuf {
-        workspace().join("testbed/parts").join(self.name)
-    }
-
-    /// Where its programs lie once they are built: another folder for every go.mod and go.sum.
-    ///
-    /// # Errors
-    /// When one of the two cannot be read.
-    pub fn folder(&self) -> Result<PathBuf, Trouble> {
-        let mut hash = Sha256::new();
-        for file in ["go.mod", "go.sum"] {
-            let path = self.source().join(file);
-            let content =
-                std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-            hash.update(&content);
-        }
-        let hash: String = hash.finalize().iter().take(6).map(|b| format!("{b:02x}")).collect();
-        Ok(target().join("parts").join(format!("{}-{hash}", self.name)))
-    }
-}
-
-/// Where a program lies that [`build`] has built.
+/// Where a program lies that was built.
 ///
 /// # Errors
 /// When no group has it, or it was not built yet; the text says how to.
 pub fn program(name: &str) -> Result<PathBuf, Trouble> {
-    let group = GROUPS.iter().find(|group| group.programs.contains(&name));
-    let path = group.ok_or_else(|| format!("no part is called {name}"))?.folder()?.join(name);
+    let group = GROUPS.iter().find(|(_, programs)| programs.contains(&name));
+    let (group, _) = group.ok_or_else(|| format!("no part is called {name}"))?;
+    let path = target().join("parts").join(folder(group)?).join(name);
     if !path.is_file() {
         return Err(format!("{} is not there; `make parts` builds it", path.display()).into());
     }
     Ok(path)
 }
 
-/// Where our own binary lies, as `cargo build` leaves it.
+fn source(group: &str) -> PathBuf {
+    workspace().join("testbed/parts").join(group)
+}
+
+fn folder(group: &str) -> Result<String, Trouble> {
+    let mut hash = Sha256::new();
+    for file in SOURCES {
+        let path = source(group).join(file);
+        let content = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        hash.update(&content);
+    }
+    let hash: String = hash.finalize().iter().take(6).map(|b| format!("{b:02x}")).collect();
+    Ok(format!("{group}-{hash}"))
+}
+
+/// Where our own binary lies.
 ///
 /// # Errors
 /// When it was not built yet.
 pub fn driver() -> Result<PathBuf, Trouble> {
-    let path = target().join("debug/rds-csi");
+    let given = std::env::var_os(DRIVER).map(PathBuf::from);
+    let path = given.unwrap_or_else(|| target().join("debug/rds-csi"));
     if !path.is_file() {
         return Err(format!("{} is not there; `make e2e` builds it", path.display()).into());
     }
@@ -98,29 +82,33 @@ pub fn target() -> PathBuf {
 mod test {
     use super::*;
 
+    fn text(group: &str, file: &str) -> String {
+        std::fs::read_to_string(source(group).join(file)).unwrap()
+    }
+
     #[test]
-    fn every_program_of_a_group_is_a_pinned_tool_of_its_go_mod() {
-        for group in GROUPS {
-            let text = std::fs::read_to_string(group.source().join("go.mod")).unwrap();
-            let tools: Vec<&str> = text.lines().filter(|line| line.contains("/")).collect();
-            for program in group.programs {
-                let named = |line: &&str| {
+    fn every_program_is_a_pinned_tool_of_its_group() {
+        for (group, programs) in GROUPS {
+            let text = text(group, "go.mod");
+            for program in programs {
+                let is_it = |line: &str| {
                     let path = line.trim_start_matches("tool").trim();
-                    path.ends_with(&format!("/{program}")) || path.ends_with("/server/v3")
+                    path.ends_with(&format!("/{program}"))
+                        || path.strip_suffix("/v3").is_some_and(|p| p.ends_with(program))
                 };
-                assert!(tools.iter().any(named), "{program} is no tool of {}", group.name);
+                assert!(text.lines().any(is_it), "{program} is no tool of {group}");
             }
-            assert!(!text.contains("latest"), "{}", group.name);
         }
     }
 
     #[test]
-    fn another_go_sum_is_another_folder() {
-        let folders: Vec<_> = GROUPS.iter().map(|group| group.folder().unwrap()).collect();
-        let mut names: Vec<_> = folders.iter().filter_map(|path| path.file_name()).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), GROUPS.len());
+    fn the_control_plane_says_the_version_that_its_go_mod_pins() {
+        let (text, flags) = (text("control-plane", "go.mod"), text("control-plane", "ldflags"));
+        let line = text.lines().find(|line| line.trim().starts_with("k8s.io/kubernetes v"));
+        let version = line.unwrap().split_whitespace().nth(1).unwrap();
+        assert!(flags.contains(&format!("gitVersion={version}\n")), "{version}");
+        let minor = version.split('.').nth(1).unwrap();
+        assert!(flags.contains(&format!("gitMinor={minor}\n")), "{version}");
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub async fn until<T, W: Display, L: Future<Output = Result<T, W>>>(
 mod test {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn it_returns_what_is_found_and_says_at_the_end_what_was_seen_last() {
         let mut looks = 0;
         let found = until("three", Duration::from_secs(1), || {
@@ -44,8 +44,8 @@ mod test {
             std::future::ready(if looks == 3 { Ok(looks) } else { Err(looks) })
         });
         assert_eq!(found.await.unwrap(), 3);
-        let never = until("four", Duration::from_secs(1), async || Err::<(), _>("three"));
+        let never = until("four", Duration::from_millis(120), async || Err::<(), _>("three"));
         let error = never.await.unwrap_err().to_string();
-        assert_eq!(error, "not within 1s: four; last seen: three");
+        assert_eq!(error, "not within 120ms: four; last seen: three");
     }
 }
