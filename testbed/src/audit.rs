@@ -84,9 +84,10 @@ impl Request {
         Some(Right { group: object.api_group.clone(), resource, verb: self.verb.clone() })
     }
 
-    /// The first word of the program's name, such as `csi-attacher`.
+    /// The first word of the program's name, such as `csi-attacher`; `unnamed` where it gave none.
     pub fn program(&self) -> &str {
-        self.user_agent.split(['/', ' ']).next().unwrap_or_default()
+        let first = self.user_agent.split(['/', ' ']).next().unwrap_or_default();
+        if first.is_empty() { "unnamed" } else { first }
     }
 }
 

@@ -78,6 +78,11 @@ impl StorageBox {
         self.rds.exec(&line).text().trim().to_owned()
     }
 
+    /// May anybody connect to the disk in a slot?
+    pub fn exported(&self, slot: &str) -> bool {
+        self.property(slot, "nvme-tcp-export") == "true"
+    }
+
     fn words(&self, line: &str) -> Vec<String> {
         let text = self.rds.exec(line).text();
         let mut words: Vec<String> =

@@ -26,10 +26,9 @@ async fn the_attacher_heals_what_was_removed_on_the_box_and_what_kubernetes_forg
 
     let undone = format!("/disk set [find slot=\"{volume}\"] nvme-tcp-export=no");
     assert_eq!(cluster.storage.rds.exec(&undone).text().trim(), "");
-    assert_eq!(cluster.storage.property(&volume, "nvme-tcp-export"), "no");
+    assert!(!cluster.storage.exported(&volume));
     wait::until("the export is open again", STEP, async || {
-        let export = cluster.storage.property(&volume, "nvme-tcp-export");
-        if export == "yes" { Ok(()) } else { Err(export) }
+        if cluster.storage.exported(&volume) { Ok(()) } else { Err("closed") }
     })
     .await
     .unwrap();

@@ -20,7 +20,7 @@ async fn a_claim_becomes_a_volume_is_attached_grows_is_detached_and_leaves_nothi
     figures.tell(&cluster, "a StatefulSet's pod has its volume");
     let slot = &volume;
     assert_eq!(cluster.storage.slots(), [slot.clone()]);
-    assert_eq!(cluster.storage.property(slot, "nvme-tcp-export"), "yes");
+    assert!(cluster.storage.exported(slot));
     assert_eq!(cluster.storage.property(slot, "nvme-tcp-server-nqn"), context["nqn"]);
     let allowed = cluster.storage.property(slot, "nvme-tcp-server-allow-host-name");
     assert_eq!(allowed, context["hostNqn"]);
@@ -35,7 +35,7 @@ async fn a_claim_becomes_a_volume_is_attached_grows_is_detached_and_leaves_nothi
     host.disconnect();
     cluster.scale("database", 0).await.unwrap();
     cluster.detached(&volume, STEP).await.unwrap();
-    assert_eq!(cluster.storage.property(slot, "nvme-tcp-export"), "no");
+    assert!(!cluster.storage.exported(slot));
     cluster.delete_claim("data-database-0", STEP).await.unwrap();
     assert_eq!(cluster.storage.slots(), Vec::<String>::new());
     assert_eq!(cluster.storage.images(), Vec::<String>::new());

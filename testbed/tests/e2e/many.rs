@@ -39,7 +39,6 @@ async fn two_hundred_claims_at_once_then_a_hundred_pods_are_all_bound_and_attach
     .unwrap();
     figures.tell(&cluster, &format!("{PODS} pods attached"));
     let slots = cluster.storage.slots();
-    let exported = slots.iter().filter(|s| cluster.storage.property(s, "nvme-tcp-export") == "yes");
-    assert_eq!(exported.count(), PODS);
+    assert_eq!(slots.iter().filter(|slot| cluster.storage.exported(slot)).count(), PODS);
     finish(cluster).await;
 }
