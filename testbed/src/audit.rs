@@ -84,6 +84,12 @@ impl Request {
         Some(Right { group: object.api_group.clone(), resource, verb: self.verb.clone() })
     }
 
+    /// Does it take the same right on the same object? A list and a watch do: one rule grants both.
+    fn same_right(&self, other: &Self) -> bool {
+        let kind = |verb: &str| if verb == "list" { "watch" } else { verb }.to_owned();
+        kind(&self.verb) == kind(&other.verb) && self.object_ref == other.object_ref
+    }
+
     /// The first word of the program's name, such as `csi-attacher`; `unnamed` where it gave none.
     pub fn program(&self) -> &str {
         let first = self.user_agent.split(['/', ' ']).next().unwrap_or_default();
@@ -139,9 +145,17 @@ pub fn granted(role: &Value) -> Vec<Right> {
     rights
 }
 
-/// Requests that were refused for want of a right.
+/// Requests that were refused for want of a right. Rights do not change while a story is told: what
+/// was granted later was refused by an API server that did not know its own rules yet.
 pub fn forbidden(requests: &[Request]) -> Vec<&Request> {
-    requests.iter().filter(|request| matches!(request.code(), 401 | 403)).collect()
+    let refused = |request: &Request| matches!(request.code(), 401 | 403);
+    let granted_later = |at: usize| {
+        let later = requests[at..].iter();
+        later.clone().any(|one| !refused(one) && one.same_right(&requests[at]))
+    };
+    let all = requests.iter().enumerate();
+    let missing = all.filter(|(at, request)| refused(request) && !granted_later(*at));
+    missing.map(|(_, request)| request).collect()
 }
 
 #[cfg(test)]
@@ -181,5 +195,8 @@ mod test {
         let refused = forbidden(&requests);
         assert_eq!(refused.len(), 1);
         assert_eq!(refused[0].uri, "/api/v1/nodes");
+        let later = LINES.replace("403", "200").replace("list", "watch");
+        let both = format!("{}\n{later}", LINES.trim_end_matches("{\"verb\":\"li"));
+        assert!(forbidden(&parse(&both, "system:serviceaccount:rds-csi:")).is_empty(), "later");
     }
 }

@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kube::api::DeleteParams;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Api, DeleteParams, ListParams};
 use rds_csi::sandbox::world::{Answer, Patience, Provisioned, World};
 use rds_sim::routeros::{Connection, Reboot};
 
@@ -33,6 +34,23 @@ impl<'a> Told<'a> {
     /// The pod by which a story wants a volume on a node.
     fn pod(volume: &Provisioned, node: &str) -> String {
         format!("wants-{}-{node}", volume.name)
+    }
+
+    /// Pods of nodes that are gone go, too: the garbage collector would take a minute, and whoever
+    /// makes a pod anew waits for it.
+    async fn collect_pods(&self) -> Result<(), Trouble> {
+        let nodes: Api<Node> = Api::all(self.cluster.api.clone());
+        let there = nodes.list(&ListParams::default()).await?.items;
+        let there: Vec<_> = there.into_iter().filter_map(|node| node.metadata.name).collect();
+        let now = DeleteParams::default().grace_period(0);
+        for pod in self.cluster.pods().list(&ListParams::default()).await?.items {
+            let node = pod.spec.and_then(|spec| spec.node_name);
+            let gone = node.is_some_and(|node| !there.contains(&node));
+            if let (true, Some(name)) = (gone, pod.metadata.name) {
+                self.cluster.pods().delete(&name, &now).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The claim of a volume: stories name claims, the cluster names volumes.
@@ -66,6 +84,7 @@ impl World for Told<'_> {
         node: &str,
         within: Duration,
     ) -> Result<Option<BTreeMap<String, String>>, Trouble> {
+        self.collect_pods().await?;
         let mut pod = objects::pod(&Self::pod(volume, node), &self.claim(volume).await?);
         // Bound by hand: which node it is to be, the story says.
         pod["spec"]["nodeName"] = node.into();
@@ -117,17 +136,8 @@ impl World for Told<'_> {
         self.cluster.storage.rds.reboot(Reboot::KeepEverything, Duration::ZERO);
     }
 
-    /// Its pods go at once, as the garbage collector takes them after a minute.
     async fn delete_node(&self, node: &str) -> Result<(), Trouble> {
-        self.cluster.node(node)?.delete().await?;
-        let now = DeleteParams::default().grace_period(0);
-        for pod in self.cluster.pods().list(&kube::api::ListParams::default()).await?.items {
-            let there = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(node);
-            if let (true, Some(name)) = (there, pod.metadata.name) {
-                self.cluster.pods().delete(&name, &now).await?;
-            }
-        }
-        Ok(())
+        self.cluster.node(node)?.delete().await
     }
 
     async fn probe(&self) -> Option<bool> {

@@ -30,7 +30,8 @@ impl Write for Page {
 #[ignore = "needs the parts: make e2e"]
 async fn the_box_crashes_and_returns_a_node_is_gone_and_nobody_is_needed() {
     let values = json!({
-        "controller": {"replicas": 1},
+        // Not on the node that goes: the story counts what one controller did.
+        "controller": {"replicas": 1, "nodeSelector": {"kubernetes.io/hostname": "node-b"}},
         "config": {
             "reconcile": {"grace": "1s"},
             "backend_defaults": {
