@@ -25,7 +25,16 @@ impl Cluster {
     /// # Errors
     /// When helm refuses or the pods do not become ready.
     pub async fn install(&self, more: &Value) -> Result<(), Trouble> {
-        self.helm(&["install", RELEASE], Some(more), &["--create-namespace"]).await?;
+        self.install_with(more, &[]).await
+    }
+
+    /// The same, with further arguments of helm.
+    ///
+    /// # Errors
+    /// When helm refuses or the pods do not become ready.
+    pub async fn install_with(&self, more: &Value, arguments: &[&str]) -> Result<(), Trouble> {
+        let arguments = [&["--create-namespace"], arguments].concat();
+        self.helm(&["install", RELEASE], Some(more), &arguments).await?;
         self.write_roles().await?;
         self.ready().await
     }

@@ -10,12 +10,12 @@ pub const STEP: std::time::Duration = std::time::Duration::from_secs(60);
 pub async fn installed(name: &str, values: &Value) -> Cluster {
     let cluster = Cluster::start(name).await.unwrap();
     cluster.install(values).await.unwrap();
-    cluster.create(class()).await.unwrap();
+    cluster.create(now_class()).await.unwrap();
     cluster
 }
 
 /// `rds-now`: claims need no pod to be bound.
-fn class() -> Value {
+pub fn now_class() -> Value {
     json!({
         "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
         "metadata": {"name": "rds-now"},
