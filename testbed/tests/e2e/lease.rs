@@ -65,7 +65,8 @@ async fn a_paused_leader_is_replaced_and_does_nothing_wrong_when_it_goes_on() {
     sleep(WATCHED).await;
     assert!(host.is_live(), "the one that came back has shut out the new holder");
     assert_eq!(cluster.storage.property(&volume, "comment"), record);
-    assert_eq!(holder(&cluster).await, Some(next));
+    let holder = holder(&cluster).await.unwrap();
+    assert!(holder.starts_with(&next), "{holder} leads, not {next}");
     finish(cluster).await;
 }
 

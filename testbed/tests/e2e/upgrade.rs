@@ -24,7 +24,8 @@ async fn volumes_of_the_first_driver_stay_as_they_are_and_new_ones_are_made_besi
     let refused = cluster.install(&alone()).await.unwrap_err().to_string();
     assert!(refused.contains("CSIDriver") && refused.contains(DRIVER), "{refused}");
     let _ = cluster.uninstall().await;
-    cluster.install_with(&alone(), &["--take-ownership"]).await.unwrap();
+    let over = ["--take-ownership", "--force-conflicts"];
+    cluster.install_with(&alone(), &over).await.unwrap();
     cluster.create(now_class()).await.unwrap();
 
     cluster.create(objects::claim("beside", "rds-now", "1Gi")).await.unwrap();
