@@ -15,6 +15,8 @@ pub const POOL: &str = "storage-pool";
 pub const VOLUMES: &str = "storage-pool/volumes";
 /// The user of the driver.
 pub const USER: &str = "rds-csi";
+/// Where a box listens; the address is the network's own.
+const SSH: u16 = 22;
 /// What one exec takes, as seen on a real box (50 to 100 ms).
 const EXEC: Duration = Duration::from_millis(60);
 
@@ -46,7 +48,7 @@ impl StorageBox {
             authorized: AuthorizedKeys::These(vec![key.public.clone()]),
             ..ServerSetup::default()
         };
-        let address = SocketAddr::new(IpAddr::V4(address), 0);
+        let address = SocketAddr::new(IpAddr::V4(address), SSH);
         let server = Server::start(rds.clone(), address, setup).await?;
         Ok(Self { rds, key, server })
     }
