@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rds_sim::apiserver::{self, world as objects};
-use rds_sim::routeros::{Reboot, Write};
+use rds_sim::routeros::{Reboot, RouterOs, Write};
 use slog::Logger;
 use tokio::time::timeout;
 
@@ -194,12 +194,17 @@ impl World for Simulated {
     }
 
     fn nature(&self) -> Nature {
-        let quirks = self.doubles.rds.quirks();
-        Nature {
-            names_exports: self.doubles.rds.version().has_server_nqn(),
-            unexport_cuts: !quirks.unexport_keeps_hosts,
-            has_counters: quirks.counters_in_rows,
-        }
+        nature(&self.doubles.rds)
+    }
+}
+
+/// What a story may expect of this box.
+pub fn nature(rds: &RouterOs) -> Nature {
+    let quirks = rds.quirks();
+    Nature {
+        names_exports: rds.version().has_server_nqn(),
+        unexport_cuts: !quirks.unexport_keeps_hosts,
+        has_counters: quirks.counters_in_rows,
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, DeleteParams, ListParams};
-use rds_csi::sandbox::world::{Answer, Patience, Provisioned, World};
+use rds_csi::sandbox::simulated;
+use rds_csi::sandbox::world::{Answer, Nature, Patience, Provisioned, World};
 use rds_sim::routeros::{Connection, Reboot};
 
 use super::{Cluster, objects};
@@ -154,10 +155,14 @@ impl World for Told<'_> {
     }
 
     async fn second_writers(&self) -> usize {
-        rds_csi::sandbox::simulated::second_writers(&self.cluster.storage.rds.writes())
+        simulated::second_writers(&self.cluster.storage.rds.writes())
     }
 
     fn patience(&self) -> Patience {
         self.patience
+    }
+
+    fn nature(&self) -> Nature {
+        simulated::nature(&self.cluster.storage.rds)
     }
 }

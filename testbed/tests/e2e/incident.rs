@@ -46,6 +46,8 @@ async fn the_box_crashes_and_returns_a_node_is_gone_and_nobody_is_needed() {
         reconnect: Duration::from_secs(15),
         // The controller-manager notices that a VolumeAttachment is gone at its next sync.
         recover: Duration::from_secs(90),
+        // The grace time, and two reads of counters.
+        recover_earliest: Duration::from_secs(2),
     };
     let page = Page::default();
     let narrator = Narrator::new(Box::new(page.clone()), false);
