@@ -2,8 +2,6 @@
 //! missing each story checks itself.) `make e2e` runs this after them; it reads what they left in
 //! `target/e2e`.
 
-#![expect(clippy::unwrap_used, reason = "a test: a panic is its answer")]
-
 use std::collections::BTreeSet;
 
 use rds_csi_testbed::audit::{self, Right};

@@ -79,10 +79,10 @@ impl Probing {
 }
 
 fn named(container: &Container, name: &str) -> Result<u16, Trouble> {
-    let ports = container.ports.iter().flatten();
-    let port = ports.filter(|port| port.name.as_deref() == Some(name)).map(|p| p.container_port);
-    let port = port.last().ok_or_else(|| format!("{} has no port {name}", container.name))?;
-    Ok(u16::try_from(port)?)
+    let mut ports = container.ports.iter().flatten();
+    let port = ports.find(|port| port.name.as_deref() == Some(name));
+    let port = port.ok_or_else(|| format!("{} has no port {name}", container.name))?;
+    Ok(u16::try_from(port.container_port)?)
 }
 
 /// The status code of one GET.

@@ -19,7 +19,7 @@ async fn a_claim_becomes_a_volume_is_attached_grows_is_detached_and_leaves_nothi
     let (context, node) = cluster.attached(&volume, None, STEP).await.unwrap();
     figures.tell(&cluster, "a StatefulSet's pod has its volume");
     let slot = &volume;
-    assert_eq!(cluster.storage.slots(), [slot.clone()]);
+    assert_eq!(cluster.storage.slots(), std::slice::from_ref(slot));
     assert!(cluster.storage.exported(slot));
     assert_eq!(cluster.storage.property(slot, "nvme-tcp-server-nqn"), context["nqn"]);
     let allowed = cluster.storage.property(slot, "nvme-tcp-server-allow-host-name");
