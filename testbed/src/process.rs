@@ -164,7 +164,7 @@ mod test {
     #[tokio::test]
     async fn a_process_that_ignores_sigterm_is_killed_after_the_grace() {
         let folder = logs("grace");
-        let arguments = ["-c".to_owned(), "trap '' TERM; echo deaf; sleep 60 & wait".to_owned()];
+        let arguments = ["-c".to_owned(), "trap '' TERM; echo deaf; sleep 5 & wait".to_owned()];
         let mut process = Process::start("p", &folder, Path::new("/bin/sh"), &arguments).unwrap();
         let id = process.id().unwrap();
         crate::wait::until("it is deaf", Duration::from_secs(10), async || {
