@@ -2,6 +2,7 @@
 
 use kube::api::ListParams;
 use rds_csi_testbed::cluster::objects;
+use rds_csi_testbed::storage::POOL;
 use rds_csi_testbed::{Cluster, wait};
 use serde_json::{Value, json};
 
@@ -10,8 +11,11 @@ use crate::support::{STEP, alone, finish, installed};
 #[tokio::test]
 #[ignore = "needs the parts: make e2e"]
 async fn a_claim_that_fits_nowhere_waits_and_says_why_and_every_access_mode_is_served() {
-    let cluster = installed("claims", &alone()).await;
+    let mut values = alone();
+    values["capacity"] = json!({"pollInterval": "2s"});
+    let cluster = installed("claims", &values).await;
     fits_nowhere(&cluster).await;
+    fits_no_longer(&cluster).await;
     read_only(&cluster).await;
     one_pod_only(&cluster).await;
     shared_block(&cluster).await;
@@ -32,15 +36,39 @@ async fn fits_nowhere(cluster: &Cluster) {
     .unwrap();
     cluster.create(objects::claim("huge", "rds-csi", "100Ti")).await.unwrap();
     cluster.create(objects::pod("huge", "huge")).await.unwrap();
+    waits_for_room(cluster, "huge").await;
+}
+
+/// Others have filled the pool. The scheduler or, where it was told too late, the driver says so; the
+/// claim is bound once there is room.
+async fn fits_no_longer(cluster: &Cluster) {
+    assert!(cluster.storage.rds.fill_pool(POOL, 2 << 30));
+    cluster.create(objects::claim("late", "rds-csi", "5Gi")).await.unwrap();
+    cluster.create(objects::pod("late", "late")).await.unwrap();
+    wait::until("somebody says why the claim waits", STEP, async || {
+        let of_claim = cluster.events_of("late").await.map_err(|error| error.to_string())?;
+        let told = of_claim.join("\n");
+        let says = told.contains("bytes free") || told.contains("enough free storage");
+        if says { Ok(()) } else { Err(told) }
+    })
+    .await
+    .unwrap();
+    assert_eq!(cluster.storage.slots(), Vec::<String>::new());
+    assert!(cluster.storage.rds.fill_pool(POOL, 1 << 40));
+    let volume = cluster.bound("late", STEP).await.unwrap();
+    cluster.attached(&volume, None, STEP).await.unwrap();
+}
+
+async fn waits_for_room(cluster: &Cluster, name: &str) {
     wait::until("the scheduler says why the pod waits", STEP, async || {
-        let pod = cluster.pods().get("huge").await.map_err(|error| error.to_string())?;
+        let pod = cluster.pods().get(name).await.map_err(|error| error.to_string())?;
         let conditions = pod.status.and_then(|status| status.conditions).unwrap_or_default();
         let why = conditions.into_iter().find_map(|one| one.message).unwrap_or_default();
         if why.contains("enough free storage") { Ok(()) } else { Err(why) }
     })
     .await
     .unwrap();
-    let claim = cluster.claims().get("huge").await.unwrap();
+    let claim = cluster.claims().get(name).await.unwrap();
     assert_eq!(claim.status.unwrap().phase.unwrap(), "Pending");
     assert_eq!(cluster.storage.slots(), Vec::<String>::new());
 }
