@@ -10,8 +10,10 @@ SEED ?= 1
 # Debian packages: to build, and (openssh) a real SSH server and client for the tests.
 BUILD_PACKAGES := build-essential libsodium-dev libssl-dev pkg-config
 TEST_PACKAGES := $(BUILD_PACKAGES) openssh-server openssh-client
+E2E_PACKAGES := $(BUILD_PACKAGES) iproute2
 
-.PHONY: help demo test bench simulate simulate-test chart manifests image check fmt packages-build packages-test
+.PHONY: help demo test bench simulate simulate-test chart manifests image parts e2e check fmt
+.PHONY: packages-build packages-test packages-e2e
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,6 +57,20 @@ image: packages-build ## an OCI archive with its bill of materials in target/ima
 	$(CARGO) build --release --locked --package rds-csi --bin rds-csi
 	deploy/image/build --binary target/release/rds-csi --output target/image/rds-csi.tar --cache target/image/packages
 
+parts: ## etcd, Kubernetes, sidecars, kwok and helm from their Go modules, kept in target/parts
+	testbed/parts/build
+
+# In a network namespace of its own, which needs root: containers get users, mounts and addresses. Built
+# as `make test` builds, so that nothing is built twice; dependency_rule stands for the tests that bring
+# the binary. RDS_CSI_DRIVER names another binary, such as that of an image.
+E2E := $(CARGO) test --quiet --workspace --all-features
+e2e: packages-e2e parts ## the driver in a real Kubernetes, as plain processes (ARGS=life: only what is called so)
+	@[ "$$(id -u)" = 0 ] || { echo "e2e makes namespaces: run it as root"; exit 1; }
+	$(E2E) --test e2e --test rights --test dependency_rule --no-run
+	rm -rf target/e2e
+	unshare --net $(E2E) --offline --test e2e -- --ignored --test-threads=1 --nocapture $(ARGS)
+	[ -n "$(ARGS)" ] || $(E2E) --test rights -- --ignored
+
 check: packages-build ## formatting, lints, documentation, dependency rule
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
@@ -83,3 +99,6 @@ packages-build:
 
 packages-test:
 	$(call install,$(TEST_PACKAGES))
+
+packages-e2e:
+	$(call install,$(E2E_PACKAGES))

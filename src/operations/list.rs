@@ -122,7 +122,9 @@ impl<'a> Lister<'a> {
         if record.cluster != self.cluster || record.state == State::Deleting {
             return None;
         }
-        let held = record.state == State::Attached;
+        // Nobody can connect to what somebody has closed behind our back. The external-attacher
+        // publishes again what it finds missing here, which opens it.
+        let held = record.state == State::Attached && disk.exported != Some(false);
         let nodes = record.nodes.iter().filter(|_| held);
         Some(VolumeInfo {
             bytes: disk.bytes.or(volume.map(|volume| volume.bytes)).unwrap_or(0),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rds_sim::apiserver::{self, world as objects};
-use rds_sim::routeros::Reboot;
+use rds_sim::routeros::{Reboot, RouterOs, Write};
 use slog::Logger;
 use tokio::time::timeout;
 
@@ -172,20 +172,7 @@ impl World for Simulated {
     }
 
     async fn second_writers(&self) -> usize {
-        let mut last: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for write in self.doubles.rds.writes() {
-            let hosts = last.entry(write.image).or_default();
-            if hosts.last() != Some(&write.host_nqn) {
-                hosts.push(write.host_nqn);
-            }
-        }
-        let returned = |hosts: &Vec<String>| {
-            let mut seen = hosts.clone();
-            seen.sort();
-            seen.dedup();
-            hosts.len() - seen.len()
-        };
-        last.values().map(returned).sum()
+        second_writers(&self.doubles.rds.writes())
     }
 
     fn patience(&self) -> Patience {
@@ -207,11 +194,34 @@ impl World for Simulated {
     }
 
     fn nature(&self) -> Nature {
-        let quirks = self.doubles.rds.quirks();
-        Nature {
-            names_exports: self.doubles.rds.version().has_server_nqn(),
-            unexport_cuts: !quirks.unexport_keeps_hosts,
-            has_counters: quirks.counters_in_rows,
+        nature(&self.doubles.rds)
+    }
+}
+
+/// What a story may expect of this box.
+pub fn nature(rds: &RouterOs) -> Nature {
+    let quirks = rds.quirks();
+    Nature {
+        names_exports: rds.version().has_server_nqn(),
+        unexport_cuts: !quirks.unexport_keeps_hosts,
+        has_counters: quirks.counters_in_rows,
+    }
+}
+
+/// How often a host wrote to a volume again after another one had: must be zero.
+pub fn second_writers(writes: &[Write]) -> usize {
+    let mut last: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for write in writes {
+        let hosts = last.entry(&write.image).or_default();
+        if hosts.last() != Some(&write.host_nqn.as_str()) {
+            hosts.push(&write.host_nqn);
         }
     }
+    let returned = |hosts: &Vec<&str>| {
+        let mut seen = hosts.clone();
+        seen.sort_unstable();
+        seen.dedup();
+        hosts.len() - seen.len()
+    };
+    last.values().map(returned).sum()
 }

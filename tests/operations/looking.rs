@@ -33,6 +33,19 @@ async fn a_list_is_paged_and_its_tokens_outlive_what_comes_and_goes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_volume_whose_export_somebody_closed_is_listed_as_published_nowhere() {
+    let world = World::new().await;
+    world.provision("data").await;
+    let context = world.attach("data", "node-a").await;
+    world.os.exec("/disk/set [find slot=data] nvme-tcp-export=no");
+    let listed = world.operations.list("", 0).await.unwrap();
+    assert_eq!(listed.volumes[0].published, [], "the attacher would leave it closed");
+    assert_eq!(world.publish("data", "node-a").await.unwrap(), context);
+    let listed = world.operations.list("", 0).await.unwrap();
+    assert_eq!(listed.volumes[0].published, [node("node-a")]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_list_is_the_whole_truth_or_an_error() {
     let world = World::new().await;
     world.provision("data").await;

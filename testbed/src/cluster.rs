@@ -1,0 +1,116 @@
+//! A cluster with the driver's box beside it: what a story is told with.
+
+pub mod install;
+pub mod objects;
+pub mod sidecar;
+pub mod volumes;
+pub mod world;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::audit::{self, Request};
+use crate::control_plane::ControlPlane;
+use crate::kubelet::{Kubelet, Power};
+use crate::network::Network;
+use crate::node::Node;
+use crate::storage::StorageBox;
+use crate::{Trouble, parts};
+
+/// The driver's name, in every PV.
+pub const DRIVER: &str = "rds.csi.srvlab.io";
+/// The namespace of the driver.
+pub const NAMESPACE: &str = "rds-csi";
+/// The nodes at the beginning.
+pub const NODES: [&str; 2] = ["node-a", "node-b"];
+
+/// Everything that runs. Dropping it ends everything.
+pub struct Cluster {
+    /// Plays kubelet for the driver's pods.
+    pub kubelet: Kubelet,
+    /// The box.
+    pub storage: StorageBox,
+    /// A client that may do everything.
+    pub api: kube::Client,
+    /// The control plane; stories stop and start parts of it.
+    pub plane: tokio::sync::Mutex<ControlPlane>,
+    nodes: BTreeMap<String, Arc<Node>>,
+    kubeconfig: PathBuf,
+    audit_log: PathBuf,
+    folder: PathBuf,
+}
+
+impl Cluster {
+    /// Starts control plane, nodes and box, without the driver. Logs lie in
+    /// `target/e2e/<name>/`.
+    ///
+    /// # Errors
+    /// When a part is missing or does not start.
+    pub async fn start(name: &str) -> Result<Self, Trouble> {
+        let folder = parts::target().join("e2e").join(name);
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder)?;
+        let network = Arc::new(Network::start().await?);
+        let address = network.gateway();
+        let storage = StorageBox::start(address).await?;
+        let plane = ControlPlane::start(address, &folder).await?;
+        let api = plane.client().await?;
+        let kubeconfig = plane.kubeconfig();
+        let mut nodes = BTreeMap::new();
+        for name in NODES {
+            let node = Node::start(name, DRIVER, &folder, &kubeconfig, api.clone()).await?;
+            nodes.insert(name.to_owned(), Arc::new(node));
+        }
+        let machines = nodes.clone();
+        let power: Power =
+            Arc::new(move |name| machines.get(name).is_some_and(|node| node.is_on()));
+        let kubelet =
+            Kubelet::start(NAMESPACE, api.clone(), network, address, folder.clone(), power);
+        let audit_log = plane.audit_log();
+        let plane = tokio::sync::Mutex::new(plane);
+        Ok(Self { kubelet, storage, api, plane, nodes, kubeconfig, audit_log, folder })
+    }
+
+    /// A node by its name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn node(&self, name: &str) -> Result<&Node, Trouble> {
+        self.nodes.get(name).map(Arc::as_ref).ok_or_else(|| format!("no node {name}").into())
+    }
+
+    /// Where logs and everything else of this cluster lie.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What service accounts of the driver's namespace asked so far.
+    ///
+    /// # Errors
+    /// When the audit log cannot be read.
+    pub fn requests(&self) -> Result<Vec<Request>, Trouble> {
+        audit::requests(&self.audit_log, NAMESPACE)
+    }
+
+    /// Makes an object from JSON.
+    ///
+    /// # Errors
+    /// When the API server refuses it.
+    pub async fn create(&self, object: Value) -> Result<Value, Trouble> {
+        objects::create(&self.api, object).await
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            use std::io::Write as _;
+            let troubles = self.kubelet.troubles().join("\n");
+            let _ =
+                writeln!(std::io::stderr(), "logs are in {}\n{troubles}", self.folder.display());
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! A node whose machine is played by a kwok of its own: killing it is the node's death.
+//!
+//! kwok keeps the Node Ready and its lease fresh, and plays the pods with [`PLAYED`]. What kubelet
+//! would say about volumes (`status.volumesInUse`) it does not say.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use k8s_openapi::api::core::v1::Node as NodeObject;
+use k8s_openapi::api::storage::v1::CSINode;
+use kube::api::{Api, DeleteParams, PostParams};
+use serde_json::json;
+
+use crate::process::Process;
+use crate::{Trouble, parts};
+
+/// The label of pods that kwok plays.
+pub const PLAYED: (&str, &str) = ("testbed/played", "yes");
+/// The label by which each kwok finds its node.
+const MACHINE: &str = "testbed/machine";
+const STAGES: &str = include_str!("node/stages.yaml");
+
+/// A node and its machine.
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    folder: PathBuf,
+    kubeconfig: PathBuf,
+    client: kube::Client,
+    machine: tokio::sync::Mutex<Option<Process>>,
+    powered: Mutex<bool>,
+}
+
+impl Node {
+    /// Makes the Node, with the driver on it as a kubelet would register it, and powers it on.
+    ///
+    /// # Errors
+    /// When the API server refuses, or kwok is not there.
+    pub async fn start(
+        name: &str,
+        driver: &str,
+        folder: &Path,
+        kubeconfig: &Path,
+        client: kube::Client,
+    ) -> Result<Self, Trouble> {
+        let node = Self {
+            name: name.to_owned(),
+            folder: folder.to_owned(),
+            kubeconfig: kubeconfig.to_owned(),
+            client,
+            machine: tokio::sync::Mutex::default(),
+            powered: Mutex::new(false),
+        };
+        node.register(driver).await?;
+        node.power_on().await?;
+        Ok(node)
+    }
+
+    /// Makes Node and CSINode anew, as kubelet does when it starts on a machine that is new.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn register(&self, driver: &str) -> Result<(), Trouble> {
+        let name = &self.name;
+        let node: NodeObject = serde_json::from_value(json!({
+            "metadata": {
+                "name": name,
+                "labels": {MACHINE: name, "kubernetes.io/hostname": name, "kubernetes.io/os": "linux"},
+                // Without it the controller-manager makes no VolumeAttachment for the node.
+                "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+            },
+        }))?;
+        let made = self.nodes().create(&PostParams::default(), &node).await?;
+        let owner = json!({
+            "apiVersion": "v1", "kind": "Node", "name": name, "uid": made.metadata.uid,
+        });
+        let csi: CSINode = serde_json::from_value(json!({
+            "metadata": {"name": name, "ownerReferences": [owner]},
+            "spec": {"drivers": [{"name": driver, "nodeID": name, "topologyKeys": []}]},
+        }))?;
+        let nodes: Api<CSINode> = Api::all(self.client.clone());
+        let _ = nodes.delete(name, &DeleteParams::default()).await;
+        nodes.create(&PostParams::default(), &csi).await?;
+        Ok(())
+    }
+
+    /// Is its machine on?
+    pub fn is_on(&self) -> bool {
+        self.powered.lock().map(|on| *on).unwrap_or(false)
+    }
+
+    /// The machine dies, at once. The Node object stays, and nobody renews its lease.
+    ///
+    /// # Errors
+    /// When the process does not end.
+    pub async fn power_off(&self) -> Result<(), Trouble> {
+        self.set(false);
+        if let Some(mut machine) = self.machine.lock().await.take() {
+            machine.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// The machine starts.
+    ///
+    /// # Errors
+    /// When kwok does not start.
+    pub async fn power_on(&self) -> Result<(), Trouble> {
+        let stages = self.folder.join("stages.yaml");
+        std::fs::write(&stages, STAGES)?;
+        let name = format!("node-{}", self.name);
+        let flags = vec![
+            format!("--kubeconfig={}", self.kubeconfig.display()),
+            format!("--config={}", stages.display()),
+            "--manage-all-nodes=false".into(),
+            format!("--manage-nodes-with-label-selector={MACHINE}={}", self.name),
+            "--node-lease-duration-seconds=8".into(),
+        ];
+        let process = Process::start(&name, &self.folder, &parts::program("kwok")?, &flags)?;
+        *self.machine.lock().await = Some(process);
+        self.set(true);
+        Ok(())
+    }
+
+    /// The Node object is deleted. Its machine is not asked, and it is off.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn delete(&self) -> Result<(), Trouble> {
+        self.power_off().await?;
+        self.nodes().delete(&self.name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    fn nodes(&self) -> Api<NodeObject> {
+        Api::all(self.client.clone())
+    }
+
+    fn set(&self, on: bool) {
+        if let Ok(mut powered) = self.powered.lock() {
+            *powered = on;
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! A node's machine dies, and an operator says so: the taint out-of-service.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use rds_csi_testbed::cluster::objects;
+use rds_csi_testbed::{Cluster, wait};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::figures::Figures;
+use crate::support::{STEP, alone, finish, installed};
+
+/// Until the controller-manager says NotReady, and its garbage collector takes the pod.
+const MOVED_WITHIN: Duration = Duration::from_secs(120);
+
+#[tokio::test]
+#[ignore = "needs the parts: make e2e"]
+async fn a_dead_node_that_is_tainted_out_of_service_is_fenced_and_its_pod_moves_with_its_volume() {
+    let cluster = installed("fencing", &alone()).await;
+    cluster.create(objects::stateful_set("queue", "rds-now", "1Gi", 1)).await.unwrap();
+    let volume = cluster.bound("data-queue-0", STEP).await.unwrap();
+    let (old, node) = cluster.attached(&volume, None, STEP).await.unwrap();
+    let port = old["nvmePort"].parse().unwrap();
+    let rds = &cluster.storage.rds;
+    let host = rds.connect_host(&old["hostNqn"], &old["nqn"], port).unwrap();
+    host.write(4096).unwrap();
+
+    let figures = Figures::from_now(&cluster);
+    let begun = Instant::now();
+    cluster.node(&node).unwrap().power_off().await.unwrap();
+    out_of_service(&cluster, &node).await;
+    wait::until("the old machine is cut off", STEP, async || {
+        if host.is_live() { Err("it is still connected") } else { Ok(()) }
+    })
+    .await
+    .unwrap();
+    figures.tell(&cluster, "from the taint to the fence");
+
+    let other = wait::until("the volume is attached elsewhere", MOVED_WITHIN, async || {
+        let found = cluster.attachment(&volume, None).await.map_err(|error| error.to_string())?;
+        let found = found.ok_or("no VolumeAttachment")?;
+        if found.spec.node_name == node {
+            return Err("that of the dead node".to_owned());
+        }
+        Ok(found.spec.node_name)
+    })
+    .await
+    .unwrap();
+    let (new, _) = cluster.attached(&volume, Some(&other), STEP).await.unwrap();
+    figures.tell(&cluster, &format!("moved to {other} after {:.0?}", begun.elapsed()));
+    assert_ne!(new["nqn"], old["nqn"], "nobody who waits for the old name gets in");
+    let refused = rds.connect_host(&old["hostNqn"], &old["nqn"], port);
+    assert!(refused.is_err(), "the dead machine comes back and is refused");
+    rds.connect_host(&new["hostNqn"], &new["nqn"], port).unwrap().write(4096).unwrap();
+    finish(cluster).await;
+}
+
+async fn out_of_service(cluster: &Cluster, node: &str) {
+    let nodes: Api<Node> = Api::all(cluster.api.clone());
+    let mut taints = nodes.get(node).await.unwrap().spec.unwrap().taints.unwrap_or_default();
+    let taint = json!({
+        "key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute",
+    });
+    taints.push(serde_json::from_value(taint).unwrap());
+    let patch = Patch::Merge(json!({"spec": {"taints": taints}}));
+    nodes.patch(node, &PatchParams::default(), &patch).await.unwrap();
+}
