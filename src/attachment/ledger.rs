@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::volume::chance;
-use crate::volume::{ImagePath, NodeName, Nqn, Refused, Slot, hex};
+use crate::volume::{ImagePath, NQN_LENGTH_MAX, NodeName, Nqn, Refused, Slot, hex, hex_digits};
 
 /// The PV annotation that holds the [`struct@Copy`] as JSON.
 pub const COPY_ANNOTATION: &str = "rds.csi.srvlab.io/attachment";
@@ -45,6 +45,14 @@ impl<const BYTES: usize> Tag<BYTES> {
         let mut tag = [0; BYTES];
         tag.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
         Self(tag)
+    }
+
+    fn write(self, to: &mut impl fmt::Write) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| {
+            let [high, low] = hex_digits(*byte);
+            to.write_char(high)?;
+            to.write_char(low)
+        })
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -89,7 +97,7 @@ impl Nonce {
 
 impl<const BYTES: usize> fmt::Display for Tag<BYTES> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        self.write(f)
     }
 }
 
@@ -264,7 +272,28 @@ impl Record {
         if self.state == State::Attached && self.is_static() {
             return Ok(Nqn::of_slot(slot));
         }
-        Nqn::parse(&format!("{base}:{slot}.g{}-{}", self.generation, self.nonce))
+        let mut text = String::new();
+        self.write_nqn(&mut text, base, slot).map_err(|_| Refused("no room for an NQN".into()))?;
+        Nqn::parse(&text)
+    }
+
+    /// Is `text` the NQN of this generation? As [`Record::nqn`] says, which need not be made for it.
+    pub fn has_nqn(&self, text: &str, base: &str, slot: &Slot) -> bool {
+        if self.state == State::Attached && self.is_static() {
+            return text == slot.as_str();
+        }
+        let mut rest = Unmatched(text);
+        let is_same = self.write_nqn(&mut rest, base, slot).is_ok() && rest.0.is_empty();
+        // What follows the base is never amiss, but perhaps too long.
+        is_same && text.len() <= NQN_LENGTH_MAX && Nqn::is_nqn(base)
+    }
+
+    fn write_nqn(&self, to: &mut impl fmt::Write, base: &str, slot: &Slot) -> fmt::Result {
+        for part in [base, ":", slot.as_str(), ".g"] {
+            to.write_str(part)?;
+        }
+        write!(to, "{}-", self.generation)?;
+        self.nonce.write(to)
     }
 
     /// Do (or did) its holders know the volume by the name of its slot, which comes back? So it is
@@ -347,6 +376,16 @@ impl Record {
             (State::Attached, Formatted::Never) => Formatted::Maybe,
             (_, formatted) => formatted,
         }
+    }
+}
+
+/// What is left of a text after all that was written was found at its beginning.
+struct Unmatched<'a>(&'a str);
+
+impl fmt::Write for Unmatched<'_> {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        self.0 = self.0.strip_prefix(part).ok_or(fmt::Error)?;
+        Ok(())
     }
 }
 
