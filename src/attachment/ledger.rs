@@ -9,13 +9,15 @@
 //! no bound for a comment; ours has fewer than 200 bytes, and none that its script language
 //! interprets. A comment that does not parse is *unknown*, never *detached*.
 
+mod nqn;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::volume::chance;
-use crate::volume::{ImagePath, NQN_LENGTH_MAX, NodeName, Nqn, Refused, Slot, hex, hex_digits};
+use crate::volume::{ImagePath, NodeName, hex, hex_digits};
 
 /// The PV annotation that holds the [`struct@Copy`] as JSON.
 pub const COPY_ANNOTATION: &str = "rds.csi.srvlab.io/attachment";
@@ -267,35 +269,6 @@ impl Record {
         Ok(record)
     }
 
-    /// The NQN of this generation: for an attachment in the static form the slot.
-    pub fn nqn(&self, base: &str, slot: &Slot) -> Result<Nqn, Refused> {
-        if self.state == State::Attached && self.is_static() {
-            return Ok(Nqn::of_slot(slot));
-        }
-        let mut text = String::new();
-        self.write_nqn(&mut text, base, slot).map_err(|_| Refused("no room for an NQN".into()))?;
-        Nqn::parse(&text)
-    }
-
-    /// Is `text` the NQN of this generation? As [`Record::nqn`] says, which need not be made for it.
-    pub fn has_nqn(&self, text: &str, base: &str, slot: &Slot) -> bool {
-        if self.state == State::Attached && self.is_static() {
-            return text == slot.as_str();
-        }
-        let mut rest = Unmatched(text);
-        let is_same = self.write_nqn(&mut rest, base, slot).is_ok() && rest.0.is_empty();
-        // What follows the base is never amiss, but perhaps too long.
-        is_same && text.len() <= NQN_LENGTH_MAX && Nqn::is_nqn(base)
-    }
-
-    fn write_nqn(&self, to: &mut impl fmt::Write, base: &str, slot: &Slot) -> fmt::Result {
-        for part in [base, ":", slot.as_str(), ".g"] {
-            to.write_str(part)?;
-        }
-        write!(to, "{}-", self.generation)?;
-        self.nonce.write(to)
-    }
-
     /// Do (or did) its holders know the volume by the name of its slot, which comes back? So it is
     /// where it was attached on a box that cannot set an NQN; the nonce then is [`Nonce::ZERO`].
     pub fn is_static(&self) -> bool {
@@ -376,16 +349,6 @@ impl Record {
             (State::Attached, Formatted::Never) => Formatted::Maybe,
             (_, formatted) => formatted,
         }
-    }
-}
-
-/// What is left of a text after all that was written was found at its beginning.
-struct Unmatched<'a>(&'a str);
-
-impl fmt::Write for Unmatched<'_> {
-    fn write_str(&mut self, part: &str) -> fmt::Result {
-        self.0 = self.0.strip_prefix(part).ok_or(fmt::Error)?;
-        Ok(())
     }
 }
 

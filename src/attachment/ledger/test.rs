@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::volume::Slot;
 
 fn record() -> Record {
     Record {

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -74,11 +75,14 @@ impl<'a> Survey<'a> {
             let Some(names) = names.filter(|it| it.is_on(&backend.name, &backends.bare_ids)) else {
                 continue;
             };
-            let (slot, claim) = (names.slot.as_str(), (&names.slot, volume.as_ref()));
-            if volume.name == slot {
-                claims.insert(slot, claim);
-            } else {
-                claims.entry(slot).or_insert(claim);
+            match claims.entry(names.slot.as_str()) {
+                Entry::Vacant(place) => {
+                    place.insert((&names.slot, volume.as_ref()));
+                }
+                Entry::Occupied(mut place) if volume.name == names.slot.as_str() => {
+                    place.insert((&names.slot, volume.as_ref()));
+                }
+                Entry::Occupied(_) => {}
             }
         }
         claims
