@@ -80,7 +80,7 @@ pub enum ClaimFacts {
 }
 
 /// What is known of one node that holds the volume.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Holder {
     /// Its Node object.
     pub presence: Presence,

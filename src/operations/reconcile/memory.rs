@@ -57,8 +57,11 @@ impl Memory {
             }
         }
         let is_gone = |node: &NodeName| !view.nodes.contains_key(node);
+        let gone = gone.into_iter();
         keep(&mut self.nodes, gone, now, |node| !blind.is_empty() && is_gone(node));
+        let detached = detached.into_iter();
         keep(&mut self.attachments, detached, now, |(id, _)| blind.contains(&id.backend));
+        let unclaimed = unclaimed.into_iter();
         keep(&mut self.claims, unclaimed, now, |id| blind.contains(&id.backend));
         self.failed.retain(|id, _| {
             blind.contains(&id.backend) || found.iter().any(|found| found.id == *id)
@@ -103,13 +106,13 @@ fn since(at: Option<&Instant>, now: Instant) -> Duration {
 
 fn keep<K: Ord + Clone>(
     times: &mut BTreeMap<K, Instant>,
-    missing: impl IntoIterator<Item = K>,
+    missing: impl Iterator<Item = K>,
     now: Instant,
     is_unknown: impl Fn(&K) -> bool,
 ) {
     let before = std::mem::take(times);
     times.extend(before.iter().filter(|(key, _)| is_unknown(key)).map(|(k, at)| (k.clone(), *at)));
-    times.extend(missing.into_iter().map(|key| {
+    times.extend(missing.map(|key| {
         let since = before.get(&key).copied().unwrap_or(now);
         (key, since)
     }));
