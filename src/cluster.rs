@@ -26,7 +26,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::attachment::ledger::{Copy, Record};
-use crate::volume::{BackendName, ImagePath, NodeName, Slot};
+use crate::volume::{BackendName, Handle, ImagePath, NodeName, Slot};
 
 /// What identifies one version of one object, for preconditions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -83,6 +83,10 @@ pub struct Volume {
     /// The record in the copy, read when it arrived: passes look at it far more often than it
     /// changes. `None` where there is no copy, or no record in it.
     pub copied: Option<Arc<Record>>,
+    /// What the handle names, read when it arrived. `None` where it is no handle of ours.
+    pub names: Option<Handle>,
+    /// The attribute `nvmePort`, read when it arrived.
+    pub nvme_port: Option<u16>,
 }
 
 /// The claim of a PV.

@@ -19,6 +19,8 @@ use sha2::{Digest, Sha256};
 pub const SLOT_LENGTH_MAX: usize = 63;
 /// Longest volume name that CSI lets a caller send, in bytes.
 pub const NAME_LENGTH_MAX: usize = 128;
+/// Longest NQN, in bytes (NVMe base specification 2.0, 4.5).
+pub const NQN_LENGTH_MAX: usize = 223;
 /// Prefix of slots that are made from a hash, for names that are no slot themselves.
 const HASHED_PREFIX: &str = "h-";
 /// Hex digits behind [`HASHED_PREFIX`]: 160 bits, so that two names never meet.
@@ -180,11 +182,16 @@ impl Nqn {
     /// An NQN: `nqn.`, then up to 219 more of `A-Za-z0-9.:-_` (NVMe base specification 2.0, 4.5:
     /// at most 223 bytes).
     pub fn parse(text: &str) -> Result<Self, Refused> {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b':' | b'-' | b'_');
-        if text.len() <= 223 && text.starts_with("nqn.") && text.bytes().all(allowed) {
+        if Self::is_nqn(text) {
             return Ok(Self(text.into()));
         }
         Err(Refused::value(text, "is no NQN: nqn., then A-Z a-z 0-9 . : - _, 223 bytes at most"))
+    }
+
+    /// Would [`Nqn::parse`] take it?
+    pub fn is_nqn(text: &str) -> bool {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b':' | b'-' | b'_');
+        text.len() <= NQN_LENGTH_MAX && text.starts_with("nqn.") && text.bytes().all(allowed)
     }
 
     /// The name under which RouterOS before 7.21 exports a disk: its slot, which no standard would
@@ -272,11 +279,46 @@ impl fmt::Display for VolumeId {
     }
 }
 
+/// A handle that was read where nobody knows yet which backend is meant by none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handle {
+    /// The backend, where it names one.
+    pub backend: Option<BackendName>,
+    /// The item there.
+    pub slot: Slot,
+}
+
+impl Handle {
+    /// Reads `<slot>` or `<backend>/<slot>`.
+    pub fn parse(handle: &str) -> Result<Self, Refused> {
+        Ok(match handle.split_once('/') {
+            None => Self { backend: None, slot: Slot::parse(handle)? },
+            Some((backend, slot)) => {
+                Self { backend: Some(BackendName::parse(backend)?), slot: Slot::parse(slot)? }
+            }
+        })
+    }
+
+    /// Does it name an item on this backend? `bare` is the one that is meant by none, and is never
+    /// named.
+    pub fn is_on(&self, backend: &BackendName, bare: &BackendName) -> bool {
+        let is_bare = backend == bare;
+        match &self.backend {
+            None => is_bare,
+            Some(named) => !is_bare && named == backend,
+        }
+    }
+}
+
 /// Lower-case hex of `bytes`.
 pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| hex_digits(*byte)).collect()
+}
+
+/// The two lower-case hex digits of a byte.
+pub fn hex_digits(byte: u8) -> [char; 2] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+    [byte >> 4, byte & 15].map(|digit| char::from(DIGITS[usize::from(digit)]))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use rds_csi::attachment::ledger::{
 };
 use rds_csi::cluster::{Attachment, CopyState, Identity, Node, Version, View, Volume};
 use rds_csi::rds::Disk;
-use rds_csi::volume::{ImagePath, NodeName, Nqn, Slot, VolumePath};
+use rds_csi::volume::{Handle, ImagePath, NodeName, Nqn, Slot, VolumePath};
 use rds_sim::apiserver::{ApiServer, world as objects};
 use rds_sim::routeros::RouterOs;
 
@@ -155,6 +155,8 @@ impl Fleet {
                 claim: None,
                 copy: CopyState::Present(Box::new(member.copy.clone())),
                 copied: Record::parse(&member.copy.record).ok().map(Arc::new),
+                names: Handle::parse(member.slot.as_str()).ok(),
+                nvme_port: None,
             };
             (member.slot.to_string(), Arc::new(volume))
         });

@@ -120,6 +120,8 @@ mod test {
             claim: None,
             copy,
             copied: None,
+            names: None,
+            nvme_port: None,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
@@ -57,7 +58,7 @@ pub struct Place<'a> {
 pub struct Hosts {
     secret: Arc<[u8]>,
     /// Those that were named beforehand.
-    known: Arc<HashMap<NodeName, Nqn>>,
+    known: Arc<HashMap<NodeName, Nqn, RandomState>>,
 }
 
 /// A host as NVMe knows it.
@@ -81,6 +82,14 @@ impl Hosts {
         let nqn = |node: &NodeName| Some((node.clone(), self.host(node).ok()?.nqn));
         let known = nodes.into_iter().filter_map(nqn).collect();
         Self { secret: Arc::clone(&self.secret), known: Arc::new(known) }
+    }
+
+    /// Is this the NQN of the host that runs on this node?
+    fn is_named(&self, node: &NodeName, nqn: &str) -> bool {
+        match self.known.get(node) {
+            Some(known) => known.as_str() == nqn,
+            None => self.host(node).is_ok_and(|host| host.nqn.as_str() == nqn),
+        }
     }
 
     /// The NQN of the host that runs on this node.
@@ -156,8 +165,36 @@ impl Terms {
     }
 }
 
+/// Is the disk exported just as the [`terms`] of `record` say? None of them is made for that: a pass
+/// asks for every volume.
+pub fn is_exported(
+    record: &Record,
+    place: Place<'_>,
+    hosts: &Hosts,
+    holder: Option<&NodeName>,
+    shown: Shown<'_>,
+) -> bool {
+    if record.state != State::Attached {
+        return terms(record, place, hosts, holder).is_ok_and(|terms| terms.hold(shown));
+    }
+    let is_for_holder = match (record.sharing, holder) {
+        (Sharing::Single, Some(node)) => hosts.is_named(node, shown.allow_host),
+        (Sharing::Single, None) => false,
+        (Sharing::Multi, _) => shown.allow_host.is_empty(),
+    };
+    let names = place.mode == Mode::Usual;
+    let is_unnamed = !names && record.is_static() && shown.nqn.is_empty();
+    shown.on == Some(true)
+        && is_for_holder
+        && (names || record.is_static())
+        && shown.port.is_none_or(|port| port == place.port)
+        && (is_unnamed || record.has_nqn(shown.nqn, place.nqn_base, place.slot))
+}
+
 #[cfg(test)]
 mod test {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::attachment::ledger::{ClusterTag, NodeTag, Nonce};
 
@@ -248,5 +285,60 @@ mod test {
         let closed = terms(&created, place(&slot), &hosts, None).unwrap();
         assert!(closed.hold(shown(Some(false), "", "", None)));
         assert!(!closed.hold(shown(None, "", "", None)));
+    }
+
+    /// All records that matter for an export, and some that differ in little.
+    fn records() -> Vec<Record> {
+        let created = Record::created(ClusterTag::of("c"));
+        let tag = NodeTag::of("c", &node("n1"));
+        let nonce = Nonce::random();
+        let attached =
+            [(Sharing::Single, nonce), (Sharing::Multi, nonce), (Sharing::Single, Nonce::ZERO)]
+                .map(|(sharing, nonce)| created.attach(tag, sharing, 0, nonce));
+        let later = Record { generation: 10, ..attached[0].clone() };
+        let fenced = [attached[0].fence(0, Nonce::random()), attached[2].fence(0, nonce)];
+        let closed = [created, attached[0].detach(), attached[0].delete()];
+        attached.into_iter().chain([later]).chain(fenced).chain(closed).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_disk_is_exported_as_recorded_exactly_where_the_terms_hold(
+            judged in 0..9usize, seen in 0..9usize, base in 0..5usize, on in any::<Option<bool>>(),
+            nqn in 0..6usize, host in 0..4usize, port in 0..3usize, usual in any::<bool>(),
+            holder in 0..3usize, known in any::<bool>(),
+        ) {
+            let long = format!("nqn.{}", "x".repeat(200));
+            let base = ["nqn.x", "nqn.x", "x", "nqn.x y", &long][base];
+            let (records, slot) = (records(), Slot::parse("v").unwrap());
+            let mode = if usual { Mode::Usual } else { Mode::Static };
+            let place = Place { nqn_base: base, mode, ..place(&slot) };
+            let mut hosts = Hosts::new((*b"one cluster's secret of 32 bytes").into());
+            if known {
+                hosts = hosts.knowing([&node("n1")]);
+            }
+            let record = &records[judged];
+            let of_it = |record: &Record| {
+                format!("{base}:v.g{}-{}", record.generation, record.nonce)
+            };
+            let own = of_it(record);
+            let nqn = match nqn {
+                0 | 1 => own.clone(),
+                2 => of_it(&records[seen]),
+                3 => String::new(),
+                4 => "v".to_owned(),
+                _ => format!("{own}0"),
+            };
+            let host = match host {
+                0 | 1 => hosts.host(&node("n1")).unwrap().nqn.to_string(),
+                2 => hosts.host(&node("n2")).unwrap().nqn.to_string(),
+                _ => String::new(),
+            };
+            let shown = shown(on, &nqn, &host, [None, Some(4420), Some(4421)][port]);
+            let holder = [Some(node("n1")), Some(node("n2")), None][holder].clone();
+            let terms = terms(record, place, &hosts, holder.as_ref());
+            let expected = terms.is_ok_and(|terms| terms.hold(shown));
+            prop_assert_eq!(is_exported(record, place, &hosts, holder.as_ref(), shown), expected);
+        }
     }
 }

@@ -9,13 +9,15 @@
 //! no bound for a comment; ours has fewer than 200 bytes, and none that its script language
 //! interprets. A comment that does not parse is *unknown*, never *detached*.
 
+mod nqn;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::volume::chance;
-use crate::volume::{ImagePath, NodeName, Nqn, Refused, Slot, hex};
+use crate::volume::{ImagePath, NodeName, hex, hex_digits};
 
 /// The PV annotation that holds the [`struct@Copy`] as JSON.
 pub const COPY_ANNOTATION: &str = "rds.csi.srvlab.io/attachment";
@@ -45,6 +47,14 @@ impl<const BYTES: usize> Tag<BYTES> {
         let mut tag = [0; BYTES];
         tag.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
         Self(tag)
+    }
+
+    fn write(self, to: &mut impl fmt::Write) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| {
+            let [high, low] = hex_digits(*byte);
+            to.write_char(high)?;
+            to.write_char(low)
+        })
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -89,7 +99,7 @@ impl Nonce {
 
 impl<const BYTES: usize> fmt::Display for Tag<BYTES> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        self.write(f)
     }
 }
 
@@ -257,14 +267,6 @@ impl Record {
             return Err(Damaged("not in its canonical form"));
         }
         Ok(record)
-    }
-
-    /// The NQN of this generation: for an attachment in the static form the slot.
-    pub fn nqn(&self, base: &str, slot: &Slot) -> Result<Nqn, Refused> {
-        if self.state == State::Attached && self.is_static() {
-            return Ok(Nqn::of_slot(slot));
-        }
-        Nqn::parse(&format!("{base}:{slot}.g{}-{}", self.generation, self.nonce))
     }
 
     /// Do (or did) its holders know the volume by the name of its slot, which comes back? So it is

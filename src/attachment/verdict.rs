@@ -11,7 +11,6 @@ use self::attached::attached;
 use super::ledger::{Record, State, Unreadable};
 use super::standing::{Standing, standing};
 use super::static_form::Mode;
-use crate::volume::NodeName;
 
 /// Everything that is known of one volume.
 #[derive(Debug, Clone)]
@@ -83,8 +82,6 @@ pub enum ClaimFacts {
 /// What is known of one node that holds the volume.
 #[derive(Debug, Clone)]
 pub struct Holder {
-    /// Its name, where it is known.
-    pub name: Option<NodeName>,
     /// Its Node object.
     pub presence: Presence,
     /// Does it carry the taint out-of-service?

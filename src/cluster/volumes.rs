@@ -17,6 +17,7 @@ use super::cache::Kept;
 use super::request::{Requests, shortened};
 use super::{Claim, ClusterError, CopyState, Version, Volume};
 use crate::attachment::ledger::{COPY_ANNOTATION, Copy, Record};
+use crate::volume::Handle;
 
 /// The first driver's annotation: the node that holds the volume.
 pub const ATTACHED_NODE: &str = "rds.csi.srvlab.io/attached-node";
@@ -64,14 +65,17 @@ pub fn convert(object: core::PersistentVolume, driver: &str, log: &Logger) -> Op
     let released = phase.as_deref() == Some("Released") && deletes;
     let annotations = metadata.annotations.unwrap_or_default();
     let copy = read_copy(annotations.get(COPY_ANNOTATION).map(String::as_str));
+    let attributes = csi.volume_attributes.unwrap_or_default();
     Some(Arc::new(Volume {
         name,
         version: Version {
             uid: metadata.uid.unwrap_or_default(),
             resource_version: metadata.resource_version.unwrap_or_default(),
         },
+        names: Handle::parse(&csi.volume_handle).ok(),
         handle: csi.volume_handle,
-        attributes: csi.volume_attributes.unwrap_or_default(),
+        nvme_port: attributes.get("nvmePort").and_then(|port| port.parse().ok()),
+        attributes,
         bytes,
         going: released || metadata.deletion_timestamp.is_some(),
         claim: spec.claim_ref.and_then(claim),

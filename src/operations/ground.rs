@@ -296,8 +296,7 @@ pub(super) fn mode(backend: &Backend) -> Mode {
 /// The port of the exports of a volume: as the StorageClass said when it was made, else as the
 /// configuration says.
 pub(super) fn nvme_port(volume: Option<&Volume>, backend: &Backend) -> u16 {
-    let port = volume.and_then(|volume| volume.attributes.get("nvmePort"));
-    port.and_then(|port| port.parse().ok()).unwrap_or(backend.nvme_port)
+    volume.and_then(|volume| volume.nvme_port).unwrap_or(backend.nvme_port)
 }
 
 /// The export of a disk, as the box shows it.

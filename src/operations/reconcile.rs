@@ -67,17 +67,20 @@ pub struct Sight<'a> {
     pub deleting: &'a [Deleting],
 }
 
-impl Sight<'_> {
+impl<'a> Sight<'a> {
     /// Every volume, seen together with this view of the cluster.
-    fn volumes(self, view: &View, backends: &Backends) -> Vec<Found> {
+    fn volumes(self, view: &'a View, backends: &Backends) -> Vec<Found<'a>> {
         let survey = Survey { identity: self.identity, view, deleting: self.deleting };
-        let of_box = |(backend, disks): &Table| survey.volumes(backend, disks, backends);
-        self.tables.iter().flat_map(of_box).collect()
+        let mut found = Vec::new();
+        for (backend, disks) in self.tables {
+            survey.volumes(backend, disks, backends, &mut found);
+        }
+        found
     }
 }
 
 /// What became of a step.
-type Stepped<'a> = (&'a Found, &'a Verdict, Result<act::Done, Error>);
+type Stepped<'a> = (&'a Found<'a>, &'a Verdict, Result<act::Done, Error>);
 
 /// What a pass saw and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -151,7 +154,12 @@ impl Reconciler {
     }
 
     /// Every volume; what is missing is remembered.
-    fn survey(&self, sight: Sight<'_>, view: &View, blind: &BTreeSet<BackendName>) -> Vec<Found> {
+    fn survey<'a>(
+        &self,
+        sight: Sight<'a>,
+        view: &'a View,
+        blind: &BTreeSet<BackendName>,
+    ) -> Vec<Found<'a>> {
         let found = sight.volumes(view, &self.operations.backends);
         let storm = self.operations.limits.borrow().storm;
         self.memory().remember(&found, blind, view, storm, Instant::now());
@@ -186,12 +194,12 @@ impl Reconciler {
     async fn close_rolled_back(
         &self,
         identity: &Identity,
-        found: &[Found],
+        found: &[Found<'_>],
         why: String,
         report: &mut PassReport,
     ) {
         let verdicts = self.judge_all(found, &BTreeMap::new());
-        let is_older = |found: &Found| {
+        let is_older = |found: &Found<'_>| {
             let record = found.record.as_deref().ok().filter(|_| found.is_ours);
             let standing = record.map(|record| standing(record, found.copied.as_deref()));
             standing == Some(Standing::RolledBack)
@@ -207,7 +215,7 @@ impl Reconciler {
         report.look_again(HOLD_POLL);
     }
 
-    async fn act(&self, sight: Sight<'_>, found: &[Found], report: &mut PassReport) {
+    async fn act(&self, sight: Sight<'_>, found: &[Found<'_>], report: &mut PassReport) {
         let identity = sight.identity;
         let verdicts = self.judge_all(found, &BTreeMap::new());
         self.tell_suspects(&verdicts);
@@ -243,19 +251,19 @@ impl Reconciler {
     async fn fence_the_quiet(
         &self,
         sight: Sight<'_>,
-        verdicts: &[(&Found, Verdict)],
+        verdicts: &[(&Found<'_>, Verdict)],
         report: &mut PassReport,
     ) -> usize {
         let unread = |verdict: &Verdict| matches!(verdict.action, Action::ReadIo(_));
-        let candidates: Vec<&Found> =
+        let candidates: Vec<&Found<'_>> =
             verdicts.iter().filter(|(_, v)| unread(v)).map(|(found, _)| *found).collect();
         if candidates.is_empty() {
             return 0;
         }
         self.operations.observer.happened(Happened::GraceUsed);
         let suspects: Vec<&NodeName> =
-            candidates.iter().flat_map(|found| found.holders.iter()).collect();
-        let everything: Vec<&Found> = verdicts.iter().map(|(found, _)| *found).collect();
+            candidates.iter().flat_map(|found| found.holder_names()).collect();
+        let everything: Vec<&Found<'_>> = verdicts.iter().map(|(found, _)| *found).collect();
         let interval = self.operations.limits.borrow().counter_interval;
         let io = counters::read(sight.tables, &everything, &suspects, interval).await;
         // That took a while. A node that has come back meanwhile is not gone.
@@ -283,14 +291,14 @@ impl Reconciler {
     }
 
     /// Is the fence of this volume held back, because many nodes went at once?
-    fn is_storm(&self, found: &Found, verdict: &Verdict, report: &mut PassReport) -> bool {
+    fn is_storm(&self, found: &Found<'_>, verdict: &Verdict, report: &mut PassReport) -> bool {
         if verdict.action != Action::Fence(FenceCause::NodeGone) {
             return false;
         }
         let limits = self.operations.limits.borrow().storm;
         let mut memory = self.memory();
         let holds =
-            found.holders.iter().filter_map(|node| memory.storm.hold(node, limits, Instant::now()));
+            found.holder_names().filter_map(|node| memory.storm.hold(node, limits, Instant::now()));
         let Some(hold) = holds.max() else {
             return false;
         };
@@ -313,13 +321,19 @@ impl Reconciler {
 
     fn judge_all<'a>(
         &self,
-        found: &'a [Found],
+        found: &'a [Found<'a>],
         io: &BTreeMap<NodeName, Io>,
-    ) -> Vec<(&'a Found, Verdict)> {
+    ) -> Vec<(&'a Found<'a>, Verdict)> {
         let limits = *self.operations.limits.borrow();
         let rules = Rules { grace: limits.grace, orphan_grace: limits.orphan_grace };
         let (memory, now) = (self.memory(), Instant::now());
-        let judge = |found: &'a Found| (found, verdict(&found.facts(&memory, io, now), rules));
+        let mut holders = Vec::new();
+        let judge = |found: &'a Found<'a>| {
+            let facts = found.facts(&memory, io, now, std::mem::take(&mut holders));
+            let verdict = verdict(&facts, rules);
+            holders = facts.holders;
+            (found, verdict)
+        };
         found.iter().map(judge).collect()
     }
 
@@ -327,7 +341,7 @@ impl Reconciler {
     async fn each(
         &self,
         identity: &Identity,
-        volumes: &[(&Found, &Verdict)],
+        volumes: &[(&Found<'_>, &Verdict)],
         step: Step,
         report: &mut PassReport,
     ) {
@@ -383,14 +397,14 @@ impl Reconciler {
         }
     }
 
-    fn tell_suspects(&self, verdicts: &[(&Found, Verdict)]) {
+    fn tell_suspects(&self, verdicts: &[(&Found<'_>, Verdict)]) {
         let suspect = verdicts.iter().filter(|(_, v)| v.action == Action::Suspect);
-        let mut nodes: Vec<&NodeName> = suspect.flat_map(|(found, _)| &found.not_ready).collect();
+        let mut nodes: Vec<&NodeName> = suspect.flat_map(|(found, _)| found.not_ready()).collect();
         nodes.sort();
         nodes.dedup();
         self.operations.observer.happened(Happened::SuspectNodes(nodes.len()));
         for node in nodes {
-            let count = verdicts.iter().filter(|(found, _)| found.holders.contains(node)).count();
+            let count = verdicts.iter().filter(|(found, _)| found.is_held_by(node)).count();
             self.operations.cluster.post(Notice {
                 reason: Reason::NodeSuspect,
                 about: About::Node(node.clone()),

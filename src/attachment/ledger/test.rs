@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::volume::Slot;
 
 fn record() -> Record {
     Record {
@@ -52,6 +53,22 @@ proptest! {
         changed[at] = put;
         let changed: String = changed.into_iter().collect();
         prop_assert!(Record::parse(&changed).is_err());
+    }
+
+    #[test]
+    fn an_nqn_is_told_from_all_others_without_being_made(
+        record in any_record(), base in "(nqn[.])?[a-z.:-]{0,8}( |[a-z]{190,200})?", at in any::<prop::sample::Index>(),
+        put in "[a-f0-9]?",
+    ) {
+        let slot = Slot::parse("v").unwrap();
+        let nqn = record.nqn(&base, &slot);
+        let text = format!("{base}:{slot}.g{}-{}", record.generation, record.nonce);
+        prop_assert_eq!(record.has_nqn(&text, &base, &slot), nqn.is_ok_and(|nqn| nqn.as_str() == text));
+        let mut other = text.clone();
+        let at = at.index(text.len() + 1);
+        other.replace_range(at..(at + 1).min(text.len()), &put);
+        let is_same = other == text && record.nqn(&base, &slot).is_ok();
+        prop_assert_eq!(record.has_nqn(&other, &base, &slot), is_same);
     }
 
     #[test]

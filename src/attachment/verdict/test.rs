@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::attachment::ledger::{ClusterTag, NodeTag, Nonce, Sharing};
+use crate::volume::NodeName;
 
 const SECOND: Duration = Duration::from_secs(1);
 const RULES: Rules =
@@ -21,7 +22,6 @@ fn held() -> Record {
 
 fn holder() -> Holder {
     Holder {
-        name: NodeName::parse("n1").ok(),
         presence: Presence::Ready,
         out_of_service: false,
         attachment: AttachmentFacts::Present,

@@ -192,6 +192,8 @@ mod test {
             claim,
             copy: CopyState::Absent,
             copied: None,
+            names: None,
+            nvme_port: None,
         }
     }
 

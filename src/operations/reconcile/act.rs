@@ -1,7 +1,5 @@
 //! Carrying out a verdict, under the volume's turn.
 
-use std::sync::Arc;
-
 use super::facts::Found;
 use crate::attachment::ledger::{Nonce, Record, State};
 use crate::attachment::verdict::{Action, FenceCause, Verdict};
@@ -12,7 +10,6 @@ use crate::operations::delete::is_own;
 use crate::operations::ground::Ground;
 use crate::operations::{Error, Happened, Kind, Operations};
 use crate::rds::{Command, Disk, NewDisk};
-use crate::volume::NodeName;
 
 /// What became of a verdict.
 pub(super) enum Done {
@@ -39,9 +36,9 @@ pub(super) struct Act<'a> {
 impl Act<'_> {
     /// Closes an export, if the comment still is what was judged. One that is just what the copy
     /// wants stays open: a host that loses its connection may lose its disk.
-    pub async fn close(self, found: &Found) -> Result<Done, Error> {
-        let is_open = |disk: &&Arc<Disk>| disk.exported != Some(false);
-        let Some(disk) = found.disk.as_ref().filter(is_open).filter(|_| !found.as_copied) else {
+    pub async fn close(self, found: &Found<'_>) -> Result<Done, Error> {
+        let is_open = |disk: &&Disk| disk.exported != Some(false);
+        let Some(disk) = found.disk.filter(is_open).filter(|_| !found.as_copied) else {
             return Ok(Done::Nothing);
         };
         let Some(ground) = self.ground(found)? else {
@@ -62,12 +59,12 @@ impl Act<'_> {
     }
 
     /// Does what the verdict says.
-    pub async fn carry_out(self, found: &Found, verdict: &Verdict) -> Result<Done, Error> {
+    pub async fn carry_out(self, found: &Found<'_>, verdict: &Verdict) -> Result<Done, Error> {
         match verdict.action {
             Action::Report => return Ok(self.report(found, verdict)),
             Action::Static => return Ok(Done::Reported("static")),
             Action::Hold => return Ok(self.hold(found, verdict)),
-            Action::Release if found.stale.iter().all(|va| va.deleting) => {
+            Action::Release if found.stale().all(|va| va.deleting) => {
                 return Ok(self.report_going(found));
             }
             _ => {}
@@ -102,7 +99,7 @@ impl Act<'_> {
         }
     }
 
-    fn ground(self, found: &Found) -> Result<Option<Ground>, Error> {
+    fn ground(self, found: &Found<'_>) -> Result<Option<Ground>, Error> {
         let Some(turn) = self.operations.turns.take(&found.id) else {
             return Ok(None);
         };
@@ -111,7 +108,7 @@ impl Act<'_> {
         let handle = found.id.handle(&self.operations.backends.bare_ids);
         let now = view.volumes.values().find(|volume| volume.handle == handle).cloned();
         // Whoever had the turn until now may have finished what the verdict found half done.
-        let copies = [&found.volume, &now].map(|volume| volume.as_ref().map(|pv| &pv.copy));
+        let copies = [found.volume, now.as_deref()].map(|volume| volume.map(|pv| &pv.copy));
         if copies[0] != copies[1] {
             return Ok(None);
         }
@@ -122,7 +119,7 @@ impl Act<'_> {
     /// A watch that has fallen silent shows neither what was made a moment ago nor what came back,
     /// and RPCs do not wait for it: before anybody is shut out because something is gone, the API
     /// server is asked whether it is.
-    async fn is_behind(self, found: &Found, cause: FenceCause) -> Result<bool, Error> {
+    async fn is_behind(self, found: &Found<'_>, cause: FenceCause) -> Result<bool, Error> {
         let cluster = &self.operations.cluster;
         match cause {
             FenceCause::NoVolume => {
@@ -131,15 +128,15 @@ impl Act<'_> {
             }
             FenceCause::NodeGone => {
                 let known = cluster.view().nodes;
-                for node in found.holders.iter().filter(|node| !known.contains_key(*node)) {
+                for node in found.holder_names().filter(|node| !known.contains_key(*node)) {
                     if cluster.node(node).await?.is_some() {
                         return Ok(true);
                     }
                 }
             }
             FenceCause::AttachmentGone => {
-                for node in &found.without_attachment {
-                    let Some(volume) = &found.volume else { break };
+                for node in found.without_attachment() {
+                    let Some(volume) = found.volume else { break };
                     if cluster.has_attachment(&volume.name, node).await? {
                         return Ok(true);
                     }
@@ -155,10 +152,10 @@ impl Act<'_> {
     async fn restore(
         self,
         ground: &mut Ground,
-        found: &Found,
+        found: &Found<'_>,
         verdict: &Verdict,
     ) -> Result<Done, Error> {
-        let (Some(disk), Some(copied)) = (&found.disk, found.copied.as_deref()) else {
+        let (Some(disk), Some(copied)) = (found.disk, found.copied.as_deref()) else {
             return Ok(Done::Nothing);
         };
         self.has_image_of_copy(ground, disk)?;
@@ -222,7 +219,7 @@ impl Act<'_> {
     }
 
     /// Makes the lost disk again for its image, closed; the next step exports it as recorded.
-    async fn rebuild(self, ground: &mut Ground, found: &Found) -> Result<Done, Error> {
+    async fn rebuild(self, ground: &mut Ground, found: &Found<'_>) -> Result<Done, Error> {
         let (Some(copy), Some(copied)) = (found.copy(), found.copied.as_deref()) else {
             return Ok(Done::Nothing);
         };
@@ -263,8 +260,8 @@ impl Act<'_> {
     }
 
     /// The record is what counts; only its copy was not written.
-    async fn follow(self, ground: &mut Ground, found: &Found) -> Result<Done, Error> {
-        let (Some(disk), record) = (&found.disk, record(found)?) else {
+    async fn follow(self, ground: &mut Ground, found: &Found<'_>) -> Result<Done, Error> {
+        let (Some(disk), record) = (found.disk, record(found)?) else {
             return Ok(Done::Nothing);
         };
         self.operations.follow(ground, record, disk).await?;
@@ -273,13 +270,12 @@ impl Act<'_> {
 
     /// Takes back an attachment that nobody waits for. Where somebody else holds the volume under
     /// the same NQN, the export stays as it is.
-    async fn undo(self, ground: &mut Ground, found: &Found) -> Result<Done, Error> {
+    async fn undo(self, ground: &mut Ground, found: &Found<'_>) -> Result<Done, Error> {
         let record = record(found)?;
-        let unasked = |node: &&NodeName| found.without_attachment.contains(node);
-        let leaving: Vec<_> =
-            found.new.iter().filter(unasked).map(|node| ground.tag(node)).collect();
+        let unasked = found.holders().filter(|held| held.is_new && held.attachment.is_none());
+        let leaving: Vec<_> = unasked.map(|held| ground.tag(held.name)).collect();
         let before = found.copied.as_ref().is_some_and(|copied| record.shares_nqn(copied));
-        let all_known = found.holders.len() == record.nodes.len();
+        let all_known = found.holders().count() == record.nodes.len();
         if before && !all_known {
             // Somebody who is not known may be writing: nothing is closed under his feet.
             let message = format!("nodes of volume {} are not known by name", found.id);
@@ -297,9 +293,9 @@ impl Act<'_> {
         Ok(Done::Changed("undo"))
     }
 
-    async fn repair(self, ground: &mut Ground, found: &Found) -> Result<Done, Error> {
+    async fn repair(self, ground: &mut Ground, found: &Found<'_>) -> Result<Done, Error> {
         let record = record(found)?;
-        let terms = ground.terms(record, &found.holders)?;
+        let terms = ground.terms(record, &found.holder_names().cloned().collect::<Vec<_>>())?;
         let next = self.operations.announce(ground, record).await?;
         let text = record.text();
         let wanted = Wanted { from: &text, to: &next, terms: Some(&terms), grow_to: None };
@@ -310,8 +306,13 @@ impl Act<'_> {
     }
 
     /// The fence is confirmed, so nodes that are gone hold nothing any more.
-    async fn release(self, ground: &Ground, found: &Found, fenced: &Record) -> Result<(), Error> {
-        let stale = found.stale.iter().filter(|va| !va.deleting);
+    async fn release(
+        self,
+        ground: &Ground,
+        found: &Found<'_>,
+        fenced: &Record,
+    ) -> Result<(), Error> {
+        let stale = found.stale().filter(|va| !va.deleting);
         for attachment in stale.filter(|va| fenced.nodes.contains(&ground.tag(&va.node))) {
             if !self.mandate.holds() {
                 return Err(Error::new(Kind::Unavailable, "another replica reconciles"));
@@ -332,8 +333,8 @@ impl Act<'_> {
         Ok(())
     }
 
-    fn report(self, found: &Found, verdict: &Verdict) -> Done {
-        let about = match &found.volume {
+    fn report(self, found: &Found<'_>, verdict: &Verdict) -> Done {
+        let about = match found.volume {
             Some(volume) => About::Volume(volume.name.clone()),
             None => About::Driver,
         };
@@ -345,9 +346,9 @@ impl Act<'_> {
     }
 
     /// Fenced and released; somebody else's finalizer keeps the VolumeAttachment.
-    fn report_going(self, found: &Found) -> Done {
-        let names: Vec<&str> = found.stale.iter().map(|va| va.name.as_str()).collect();
-        if let Some(volume) = &found.volume {
+    fn report_going(self, found: &Found<'_>) -> Done {
+        let names: Vec<&str> = found.stale().map(|va| va.name.as_str()).collect();
+        if let Some(volume) = found.volume {
             let note = format!(
                 "VolumeAttachment {} is deleted and waits for finalizers that are not ours",
                 names.join(", ")
@@ -358,8 +359,8 @@ impl Act<'_> {
         Done::Reported("attachment_going")
     }
 
-    fn hold(self, found: &Found, verdict: &Verdict) -> Done {
-        if let Some(volume) = &found.volume {
+    fn hold(self, found: &Found<'_>, verdict: &Verdict) -> Done {
+        if let Some(volume) = found.volume {
             let about = About::Volume(volume.name.clone());
             let note = format!("volume {} is not fenced: {}", found.id, verdict.reason);
             self.operations.cluster.post(Notice { reason: Reason::RecoveryHeld, about, note });
@@ -368,7 +369,7 @@ impl Act<'_> {
     }
 }
 
-fn record(found: &Found) -> Result<&Record, Error> {
+fn record<'a>(found: &'a Found<'_>) -> Result<&'a Record, Error> {
     found
         .record
         .as_deref()

@@ -18,13 +18,13 @@ const READS: usize = 3;
 /// What the counters of all single-node volumes of these nodes say, read three times.
 pub(super) async fn read(
     tables: &[Table],
-    everything: &[&Found],
+    everything: &[&Found<'_>],
     nodes: &[&NodeName],
     interval: Duration,
 ) -> BTreeMap<NodeName, Io> {
     let mut io: BTreeMap<NodeName, Io> = BTreeMap::new();
-    let of_node = |found: &Found| found.holders.iter().any(|holder| nodes.contains(&holder));
-    let mut volumes: Vec<&Found> = everything.to_vec();
+    let of_node = |found: &Found<'_>| found.holder_names().any(|holder| nodes.contains(&holder));
+    let mut volumes: Vec<&Found<'_>> = everything.to_vec();
     volumes.retain(|found| found.is_single() && of_node(found));
     let mut reads: Vec<Vec<Read>> = vec![Vec::new(); volumes.len()];
     for round in 0..READS {
@@ -39,7 +39,7 @@ pub(super) async fn read(
         reads.iter_mut().zip(row).for_each(|(reads, counters)| reads.push(counters));
     }
     for (found, reads) in volumes.iter().zip(reads) {
-        for holder in &found.holders {
+        for holder in found.holder_names() {
             let entry = io.entry(holder.clone()).or_insert(Io::Untold);
             *entry = worse(*entry, movement(&reads));
         }

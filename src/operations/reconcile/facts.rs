@@ -1,71 +1,133 @@
 //! The facts of one volume, for its verdict. Pure.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::memory::Memory;
-use crate::attachment::ledger::{Copy, Record, Sharing, State, Unreadable};
+use crate::attachment::ledger::{Copy, HOLDERS_MAX, Record, Sharing, State, Unreadable};
 use crate::attachment::static_form::Mode;
 use crate::attachment::verdict::{
     AttachmentFacts, ClaimFacts, CopyFacts, DiskFacts, Facts, FirstDriver, Holder, Io, Presence,
 };
-use crate::cluster::{Attachment, CopyState, Volume};
+use crate::cluster::{Attachment, CopyState, Node, Volume};
 use crate::rds::Disk;
 use crate::volume::{NodeName, VolumeId};
 
-/// One volume, as found on a box, in Kubernetes, or both. What it was found in is shared, not
-/// copied: there may be very many, and most of them are in order.
+/// One volume, as found on a box, in Kubernetes, or both. What it was found in is borrowed: there
+/// may be very many, and most of them are in order.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct Found<'a> {
     pub id: VolumeId,
     pub mode: Mode,
     pub first_driver: Option<FirstDriver>,
-    pub disk: Option<Arc<Disk>>,
-    pub record: Result<Arc<Record>, Unreadable>,
+    pub disk: Option<&'a Disk>,
+    pub record: Result<Cow<'a, Record>, Unreadable>,
     pub is_ours: bool,
     pub as_recorded: bool,
     /// Is it exported as the copy says?
     pub as_copied: bool,
-    pub volume: Option<Arc<Volume>>,
-    pub copied: Option<Arc<Record>>,
+    pub volume: Option<&'a Volume>,
+    pub copied: Option<Cow<'a, Record>>,
     /// Is a node that holds it by the copy tainted out-of-service?
     pub copied_is_out_of_service: bool,
     pub copy_is_damaged: bool,
     /// What the copy would have said that was never written.
-    pub first_copy: Option<Copy>,
+    pub first_copy: Option<Box<Copy>>,
     pub is_going: bool,
-    /// The nodes that hold it, or that it was fenced from.
-    pub holders: Vec<NodeName>,
-    /// Those of them whom the copy does not name under the NQN of the record.
-    pub new: Vec<NodeName>,
-    /// Those of them that have no VolumeAttachment for it.
-    pub without_attachment: Vec<NodeName>,
-    /// Those of them that are there and not Ready.
-    pub not_ready: Vec<NodeName>,
-    /// The VolumeAttachments of those of them that are gone.
-    pub stale: Vec<Arc<Attachment>>,
-    /// Of each of the holders, in their order: its Node object, and is it tainted out-of-service?
-    pub nodes: Vec<(Presence, bool)>,
+    /// The nodes that hold it, or that it was fenced from, as many as are known by name.
+    pub holders: [Option<Held<'a>>; HOLDERS_MAX],
     /// Holders whose name nobody knows: no Node and no copy has it.
     pub nameless: usize,
 }
 
-impl Found {
+/// A node that holds a volume, or from which it was fenced.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held<'a> {
+    pub name: &'a NodeName,
+    /// Its Node object, where there is one.
+    pub node: Option<&'a Node>,
+    /// Its VolumeAttachment for the volume, where there is one.
+    pub attachment: Option<&'a Attachment>,
+    /// Does the copy not name it under the NQN of the record?
+    pub is_new: bool,
+}
+
+impl Held<'_> {
+    pub fn is_ready(&self) -> bool {
+        self.node.is_some_and(|node| node.ready)
+    }
+
+    fn facts(
+        &self,
+        id: &VolumeId,
+        memory: &Memory,
+        io: &BTreeMap<NodeName, Io>,
+        now: Instant,
+    ) -> Holder {
+        let presence = match self.node {
+            None => Presence::Gone(memory.node_gone(self.name, now)),
+            Some(node) if node.ready => Presence::Ready,
+            Some(_) => Presence::NotReady,
+        };
+        let attachment = match self.attachment {
+            None => AttachmentFacts::Absent(memory.attachment_gone(id, self.name, now)),
+            Some(attachment) if attachment.deleting && self.node.is_none() => {
+                AttachmentFacts::Going
+            }
+            Some(_) => AttachmentFacts::Present,
+        };
+        Holder {
+            presence,
+            out_of_service: self.node.is_some_and(|node| node.out_of_service),
+            attachment,
+            io: io.get(self.name).copied().unwrap_or(Io::Unread),
+            is_new: self.is_new,
+        }
+    }
+}
+
+impl<'a> Found<'a> {
     /// The copy, or what the first one would have said.
     pub fn copy(&self) -> Option<&Copy> {
-        match self.volume.as_deref().map(|volume| &volume.copy) {
+        match self.volume.map(|volume| &volume.copy) {
             _ if self.copy_is_damaged => None,
             Some(CopyState::Present(copy)) => Some(copy),
-            _ => self.first_copy.as_ref(),
+            _ => self.first_copy.as_deref(),
         }
     }
 
-    /// The holders whose Node objects are gone, and those who are Ready or not.
-    pub fn holders_by_presence(&self) -> impl Iterator<Item = (&NodeName, Presence)> {
-        self.holders.iter().zip(self.nodes.iter().map(|(presence, _)| *presence))
+    /// The nodes that hold it, or that it was fenced from.
+    pub fn holders(&self) -> impl Iterator<Item = &Held<'a>> {
+        self.holders.iter().flatten()
+    }
+
+    /// Their names.
+    pub fn holder_names(&self) -> impl Iterator<Item = &'a NodeName> {
+        self.holders().map(|held| held.name)
+    }
+
+    /// Is this one of them?
+    pub fn is_held_by(&self, node: &NodeName) -> bool {
+        self.holder_names().any(|name| name == node)
+    }
+
+    /// Those of them that are there and not Ready.
+    pub fn not_ready(&self) -> impl Iterator<Item = &'a NodeName> {
+        let is_there = |held: &&Held<'a>| held.node.is_some_and(|node| !node.ready);
+        self.holders().filter(is_there).map(|held| held.name)
+    }
+
+    /// Those of them that have no VolumeAttachment for it.
+    pub fn without_attachment(&self) -> impl Iterator<Item = &'a NodeName> {
+        self.holders().filter(|held| held.attachment.is_none()).map(|held| held.name)
+    }
+
+    /// The VolumeAttachments of those of them that are gone.
+    pub fn stale(&self) -> impl Iterator<Item = &'a Attachment> {
+        self.holders().filter(|held| held.node.is_none()).filter_map(|held| held.attachment)
     }
 
     /// Has no PV this handle?
@@ -87,20 +149,22 @@ impl Found {
         if self.is_ours { self.record.as_deref().ok() } else { self.copied.as_deref() }
     }
 
-    /// The facts on which the verdict is found.
-    pub fn facts<'a>(
-        &'a self,
+    /// The facts on which the verdict is found. The room for holders is taken from `holders`, so that
+    /// one serves many volumes.
+    pub fn facts<'f>(
+        &'f self,
         memory: &Memory,
         io: &BTreeMap<NodeName, Io>,
         now: Instant,
-    ) -> Facts<'a> {
-        let disk = self.disk.as_ref().map(|disk| DiskFacts {
+        mut holders: Vec<Holder>,
+    ) -> Facts<'f> {
+        let disk = self.disk.map(|disk| DiskFacts {
             record: self.record.as_deref(),
             is_ours: self.is_ours,
             exported: disk.exported,
             as_recorded: self.as_recorded,
         });
-        let claim = match (&self.volume, self.is_going) {
+        let claim = match (self.volume, self.is_going) {
             (None, _) => ClaimFacts::Absent(memory.claim_gone(&self.id, now)),
             (Some(_), true) => ClaimFacts::Going,
             (Some(_), false) => ClaimFacts::Present,
@@ -110,43 +174,18 @@ impl Found {
             Some(record) => CopyFacts::Present(record),
             None => CopyFacts::Absent,
         };
-        let known = self.holders.iter().zip(&self.nodes);
-        let known = known.map(|(name, node)| self.holder(name, *node, memory, io, now));
         // Neither a Node, a VolumeAttachment nor the copy has its name.
         let nameless = Holder {
-            name: None,
             presence: Presence::Gone(Duration::ZERO),
             out_of_service: false,
             attachment: AttachmentFacts::Absent(Duration::ZERO),
             io: Io::Unread,
             is_new: true,
         };
-        let holders = known.chain(std::iter::repeat_n(nameless, self.nameless)).collect();
+        holders.clear();
+        holders.extend(self.holders().map(|held| held.facts(&self.id, memory, io, now)));
+        holders.extend(std::iter::repeat_n(nameless, self.nameless));
         let first_driver = self.first_driver;
         Facts { mode: self.mode, disk, copy, claim, first_driver, holders }
-    }
-
-    fn holder(
-        &self,
-        node: &NodeName,
-        (presence, out_of_service): (Presence, bool),
-        memory: &Memory,
-        io: &BTreeMap<NodeName, Io>,
-        now: Instant,
-    ) -> Holder {
-        let presence = match presence {
-            Presence::Gone(_) => Presence::Gone(memory.node_gone(node, now)),
-            there => there,
-        };
-        let attachment = if self.without_attachment.contains(node) {
-            AttachmentFacts::Absent(memory.attachment_gone(&self.id, node, now))
-        } else if self.stale.iter().any(|va| va.node == *node && va.deleting) {
-            AttachmentFacts::Going
-        } else {
-            AttachmentFacts::Present
-        };
-        let io = io.get(node).copied().unwrap_or(Io::Unread);
-        let is_new = self.new.contains(node);
-        Holder { name: Some(node.clone()), presence, out_of_service, attachment, io, is_new }
     }
 }

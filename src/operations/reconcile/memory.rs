@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
 use super::facts::Found;
 use crate::attachment::storm::{Limits, Storm};
-use crate::attachment::verdict::Presence;
 use crate::cluster::View;
 use crate::volume::{BackendName, NodeName, VolumeId};
 
@@ -31,35 +31,43 @@ impl Memory {
     /// (`blind`) nothing is forgotten: an outage must not make grace times start anew.
     pub fn remember(
         &mut self,
-        found: &[Found],
+        found: &[Found<'_>],
         blind: &BTreeSet<BackendName>,
         view: &View,
         storm: Limits,
         now: Instant,
     ) {
+        let (mut gone, mut detached, mut unclaimed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut holding: HashMap<&NodeName, bool, RandomState> = HashMap::default();
+        for volume in found {
+            if volume.is_unclaimed() {
+                unclaimed.push(volume.id.clone());
+            }
+            let is_attached = volume.is_attached();
+            for held in volume.holders() {
+                if held.node.is_none() {
+                    gone.push(held.name.clone());
+                }
+                if held.attachment.is_none() {
+                    detached.push((volume.id.clone(), held.name.clone()));
+                }
+                if is_attached {
+                    holding.insert(held.name, held.is_ready());
+                }
+            }
+        }
         let is_gone = |node: &NodeName| !view.nodes.contains_key(node);
-        let holders = found.iter().flat_map(Found::holders_by_presence);
-        let gone = holders.filter(|(_, presence)| matches!(presence, Presence::Gone(_)));
-        let gone = gone.map(|(node, _)| node.clone());
+        let gone = gone.into_iter();
         keep(&mut self.nodes, gone, now, |node| !blind.is_empty() && is_gone(node));
-        let detached = found.iter().flat_map(|found| {
-            found.without_attachment.iter().map(|node| (found.id.clone(), node.clone()))
-        });
+        let detached = detached.into_iter();
         keep(&mut self.attachments, detached, now, |(id, _)| blind.contains(&id.backend));
-        let unclaimed = found.iter().filter(|found| found.is_unclaimed());
-        let unclaimed = unclaimed.map(|found| found.id.clone());
+        let unclaimed = unclaimed.into_iter();
         keep(&mut self.claims, unclaimed, now, |id| blind.contains(&id.backend));
         self.failed.retain(|id, _| {
             blind.contains(&id.backend) || found.iter().any(|found| found.id == *id)
         });
-        let attached = found.iter().filter(|found| found.is_attached());
-        let holding: HashMap<&NodeName, Presence> =
-            attached.flat_map(Found::holders_by_presence).collect();
-        let unhealthy: BTreeSet<&NodeName> = holding
-            .iter()
-            .filter(|(_, presence)| **presence != Presence::Ready)
-            .map(|(node, _)| *node)
-            .collect();
+        let unhealthy: BTreeSet<&NodeName> =
+            holding.iter().filter(|(_, is_ready)| !**is_ready).map(|(node, _)| *node).collect();
         self.storm.observe(unhealthy.into_iter().cloned(), holding.len(), storm, now);
     }
 

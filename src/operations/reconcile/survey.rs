@@ -3,16 +3,22 @@
 //! There may be a hundred thousand volumes, and mostly all are in order: per volume nothing is
 //! hashed, read or copied that was so before.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::facts::Found;
-use crate::attachment::export::{Hosts, Place, terms};
+use foldhash::fast::RandomState;
+
+use super::facts::{Found, Held};
+use crate::attachment::export::{Hosts, Place, is_exported};
 use crate::attachment::first_driver::claim;
-use crate::attachment::ledger::{ClusterTag, Copy, NodeTag, PREFIX, Record, Unreadable};
+use crate::attachment::ledger::{
+    ClusterTag, Copy, HOLDERS_MAX, NodeTag, PREFIX, Record, Unreadable,
+};
 use crate::attachment::static_form::Mode;
-use crate::attachment::verdict::{FirstDriver, Presence};
+use crate::attachment::verdict::FirstDriver;
 use crate::cluster::{Attachment, CopyState, Deleting, Identity, Node, View, Volume};
 use crate::operations::first_driver::attached_nodes;
 use crate::operations::ground::{is_made_by, mode, nvme_port, shown};
@@ -27,76 +33,77 @@ pub(super) struct Survey<'a> {
     pub deleting: &'a [Deleting],
 }
 
-impl Survey<'_> {
-    /// Every volume on this box, and every PV that should be on it.
+impl<'a> Survey<'a> {
+    /// Every volume on this box, and every PV that should be on it, added to `found`.
     pub fn volumes(
         &self,
-        backend: &Backend,
-        disks: &[Arc<Disk>],
+        backend: &'a Backend,
+        disks: &'a [Arc<Disk>],
         backends: &Backends,
-    ) -> Vec<Found> {
+        found: &mut Vec<Found<'a>>,
+    ) {
         let context = self.context(backend);
         let mut claims = self.claims(backend, backends);
-        let mut found = Vec::with_capacity(disks.len());
+        found.reserve(disks.len());
         for disk in disks {
-            let Ok(slot) = Slot::parse(&disk.slot) else {
-                continue;
+            let (slot, volume) = match claims.remove(disk.slot.as_str()) {
+                Some((slot, volume)) => (slot.clone(), Some(volume)),
+                None if !disk.comment.starts_with(PREFIX) => continue,
+                None => match Slot::parse(&disk.slot) {
+                    Ok(slot) => (slot, None),
+                    Err(_) => continue,
+                },
             };
-            let volume = claims.remove(disk.slot.as_str());
-            if volume.is_none() && !disk.comment.starts_with(PREFIX) {
-                continue;
-            }
             let id = VolumeId { backend: backend.name.clone(), slot };
             found.push(self.found(&context, id, Some(disk), volume));
         }
-        let missing = claims.into_iter().filter_map(|(slot, volume)| {
-            let slot = Slot::parse(slot).ok()?;
-            Some((VolumeId { backend: backend.name.clone(), slot }, volume))
+        let missing = claims.into_values().map(|(slot, volume)| {
+            (VolumeId { backend: backend.name.clone(), slot: slot.clone() }, volume)
         });
-        let missing: BTreeMap<VolumeId, &Arc<Volume>> = missing.collect();
+        let missing: BTreeMap<VolumeId, &Volume> = missing.collect();
         let lost = missing.into_iter();
         found.extend(lost.map(|(id, volume)| self.found(&context, id, None, Some(volume))));
-        found
     }
 
     /// The PVs whose handles name this box, by slot. Where two name one volume, the same counts as
     /// for RPCs: the one that has its name, else the first.
-    fn claims(&self, backend: &Backend, backends: &Backends) -> HashMap<&str, &Arc<Volume>> {
-        let is_bare = backend.name == backends.bare_ids;
-        let mut claims = HashMap::with_capacity(self.view.volumes.len());
+    fn claims(&self, backend: &Backend, backends: &Backends) -> Claims<'a> {
+        let mut claims = Claims::default();
+        claims.reserve(self.view.volumes.len());
         for volume in self.view.volumes.values() {
-            let slot = match volume.handle.split_once('/') {
-                None if is_bare => volume.handle.as_str(),
-                Some((name, slot)) if !is_bare && name == backend.name.as_str() => slot,
-                _ => continue,
+            let names = volume.names.as_ref();
+            let Some(names) = names.filter(|it| it.is_on(&backend.name, &backends.bare_ids)) else {
+                continue;
             };
-            if volume.name == slot {
-                claims.insert(slot, volume);
-            } else {
-                claims.entry(slot).or_insert(volume);
+            match claims.entry(names.slot.as_str()) {
+                Entry::Vacant(place) => {
+                    place.insert((&names.slot, volume.as_ref()));
+                }
+                Entry::Occupied(mut place) if volume.name == names.slot.as_str() => {
+                    place.insert((&names.slot, volume.as_ref()));
+                }
+                Entry::Occupied(_) => {}
             }
         }
         claims
     }
 
-    fn context<'a>(&'a self, backend: &'a Backend) -> Context<'a> {
+    fn context(&self, backend: &'a Backend) -> Context<'a> {
         let view = self.view;
-        let mut attachments = HashMap::with_capacity(view.attachments.len());
+        let mut attachments = Attachments::default();
+        attachments.reserve(view.attachments.len());
         for attachment in view.attachments.values() {
             let of = (attachment.volume.as_str(), &attachment.node);
             attachments.entry(of).or_insert(attachment);
         }
-        let attached = view.attachments.values().map(|attachment| &attachment.node);
-        let attached: HashSet<&NodeName> = attached.collect();
-        let gone = attached.into_iter().filter(|node| !view.nodes.contains_key(*node));
-        let known = view.nodes.keys().chain(gone);
         Context {
             backend,
             mode: mode(backend),
             cluster: ClusterTag::of(&self.identity.cluster_id),
             attachments,
             hosts: Hosts::new(self.identity.secret.clone()).knowing(view.nodes.keys()),
-            nodes: known.map(|node| (self.tag(node), (node, view.nodes.get(node)))).collect(),
+            nodes: view.nodes.iter().map(|(name, node)| (self.tag(name), (name, node))).collect(),
+            gone: OnceCell::new(),
             any_out_of_service: view.nodes.values().any(|node| node.out_of_service),
         }
     }
@@ -107,14 +114,14 @@ impl Survey<'_> {
 
     fn found(
         &self,
-        context: &Context<'_>,
+        context: &Context<'a>,
         id: VolumeId,
-        disk: Option<&Arc<Disk>>,
-        volume: Option<&Arc<Volume>>,
-    ) -> Found {
+        disk: Option<&'a Disk>,
+        volume: Option<&'a Volume>,
+    ) -> Found<'a> {
         let written = volume.map_or(Written::Nothing, |volume| written(volume, context.cluster));
         let (copied, first_copy) = match (written, volume) {
-            (Written::Copy(_, record), _) => (Some(Arc::clone(record)), None),
+            (Written::Copy(_, record), _) => (Some(Cow::Borrowed(record)), None),
             (Written::Nothing, Some(volume)) if disk.is_none() => {
                 first_copy_of(&id, volume, context.cluster).unzip()
             }
@@ -128,32 +135,35 @@ impl Survey<'_> {
         let is_ours = record.as_ref().is_ok_and(|record| record.cluster == context.cluster);
         let records =
             Records { on_box: record.as_deref().ok(), copied: copied.as_deref(), is_ours };
-        let held = self.held(context, volume, records, copied_names);
-        let of_volume = (disk.map(Arc::as_ref), volume.map(Arc::as_ref));
-        let is_as = |record: Option<&Record>, holders: &[NodeName]| {
-            record.is_some_and(|r| context.is_exported_for(&id.slot, of_volume, r, holders))
+        let holders = self.holders(context, volume, records, copied_names);
+        let names = holders.known.iter().flatten().map(|held| held.name);
+        let is_as = |record: Option<&Record>, holder: Option<&NodeName>| {
+            record.is_some_and(|r| context.is_exported_for(&id.slot, (disk, volume), r, holder))
         };
-        let as_recorded = is_as(records.on_box, &held.names);
-        let agreed = records.on_box == records.copied && held.names == copied_names;
+        let as_recorded = is_as(records.on_box, names.clone().next());
+        let agreed = records.are_equal() && names.eq(copied_names);
         let listed = |entry: &Deleting| entry.backend == id.backend && entry.slot == id.slot;
         Found {
             mode: context.mode,
-            first_driver: self.first_driver(context, &id.slot, of_volume),
-            as_copied: if agreed { as_recorded } else { is_as(records.copied, copied_names) },
+            // Where there is a record, nobody asks.
+            first_driver: match record {
+                Ok(_) => None,
+                Err(_) => self.first_driver(context, &id.slot, (disk, volume)),
+            },
+            as_copied: if agreed {
+                as_recorded
+            } else {
+                is_as(records.copied, copied_names.first())
+            },
             as_recorded,
             copied_is_out_of_service: context.any_out_of_service
                 && copied_names.iter().any(|name| self.is_out_of_service(name)),
             is_going: volume.is_some_and(|pv| pv.going) || self.deleting.iter().any(listed),
             copy_is_damaged: matches!(written, Written::Damaged),
-            disk: disk.cloned(),
-            volume: volume.cloned(),
-            holders: held.names,
-            new: held.new,
-            without_attachment: held.without_attachment,
-            not_ready: held.not_ready,
-            stale: held.stale,
-            nodes: held.nodes,
-            nameless: held.nameless,
+            disk,
+            volume,
+            holders: holders.known,
+            nameless: holders.nameless,
             id,
             record,
             is_ours,
@@ -163,39 +173,54 @@ impl Survey<'_> {
     }
 
     /// The holders of the record that counts.
-    fn held(
+    fn holders(
         &self,
-        context: &Context<'_>,
-        volume: Option<&Arc<Volume>>,
+        context: &Context<'a>,
+        volume: Option<&'a Volume>,
         records: Records<'_>,
-        copied_names: &[NodeName],
-    ) -> Held {
+        copied_names: &'a [NodeName],
+    ) -> Holders<'a> {
         let counts = if records.is_ours { records.on_box } else { records.copied };
         let both = records.on_box.zip(records.copied);
         let known = both.filter(|(record, copied)| record.shares_nqn(copied));
-        let mut held = Held::default();
+        let mut holders = Holders::default();
+        let mut room = holders.known.iter_mut();
         for tag in counts.map_or(&[][..], |record| &record.nodes) {
-            let Some((name, node)) = self.named(context, *tag, copied_names) else {
-                held.nameless += 1;
+            let named = self.named(context, *tag, copied_names);
+            // No record has more nodes than there is room for.
+            let Some(((name, node), room)) = named.zip(room.next()) else {
+                holders.nameless += 1;
                 continue;
             };
             let attachment =
                 volume.and_then(|pv| context.attachments.get(&(pv.name.as_str(), name)));
             let is_new = known.is_none_or(|(_, copied)| !copied.nodes.contains(tag));
-            held.add(name, node, attachment.copied(), is_new);
+            *room = Some(Held { name, node, attachment: attachment.copied(), is_new });
         }
-        held
+        holders
     }
 
     /// The node behind a tag, and its Node object: known to Kubernetes, or named in the copy.
-    fn named<'a>(
+    fn named(
         &self,
         context: &Context<'a>,
         tag: NodeTag,
         copied: &'a [NodeName],
     ) -> Option<(&'a NodeName, Option<&'a Node>)> {
-        let known = context.nodes.get(&tag).copied();
-        known.or_else(|| copied.iter().find(|name| self.tag(name) == tag).map(|name| (name, None)))
+        if let Some((name, node)) = context.nodes.get(&tag) {
+            return Some((name, Some(node)));
+        }
+        let gone = context.gone.get_or_init(|| self.gone());
+        let known = gone.get(&tag).copied();
+        known.or_else(|| copied.iter().find(|name| self.tag(name) == tag)).map(|name| (name, None))
+    }
+
+    /// The nodes that only VolumeAttachments know.
+    fn gone(&self) -> HashMap<NodeTag, &'a NodeName, RandomState> {
+        let attached = self.view.attachments.values().map(|attachment| &attachment.node);
+        let attached: HashSet<&NodeName, RandomState> = attached.collect();
+        let gone = attached.into_iter().filter(|node| !self.view.nodes.contains_key(*node));
+        gone.map(|node| (self.tag(node), node)).collect()
     }
 
     /// A volume of the first driver has no record: its PV says which disk is its own.
@@ -225,14 +250,21 @@ impl Survey<'_> {
     }
 }
 
+/// PVs by slot.
+type Claims<'a> = HashMap<&'a str, (&'a Slot, &'a Volume), RandomState>;
+/// VolumeAttachments by PV and node.
+type Attachments<'a> = HashMap<(&'a str, &'a NodeName), &'a Attachment, RandomState>;
+
 /// What is the same for all volumes of a box.
 struct Context<'a> {
     backend: &'a Backend,
     mode: Mode,
     cluster: ClusterTag,
-    attachments: HashMap<(&'a str, &'a NodeName), &'a Arc<Attachment>>,
+    attachments: Attachments<'a>,
     hosts: Hosts,
-    nodes: HashMap<NodeTag, (&'a NodeName, Option<&'a Node>)>,
+    nodes: HashMap<NodeTag, (&'a NodeName, &'a Node), RandomState>,
+    /// Found when the first tag of none of these nodes is met.
+    gone: OnceCell<HashMap<NodeTag, &'a NodeName, RandomState>>,
     any_out_of_service: bool,
 }
 
@@ -242,15 +274,11 @@ impl Context<'_> {
         slot: &Slot,
         (disk, volume): (Option<&Disk>, Option<&Volume>),
         record: &Record,
-        holders: &[NodeName],
+        holder: Option<&NodeName>,
     ) -> bool {
-        let Some(disk) = disk else {
-            return false;
-        };
         let (nqn_base, port) = (&self.backend.nqn_base, nvme_port(volume, self.backend));
         let place = Place { slot, nqn_base, port, mode: self.mode };
-        let terms = terms(record, place, &self.hosts, holders.first());
-        terms.is_ok_and(|terms| terms.hold(shown(disk)))
+        disk.is_some_and(|disk| is_exported(record, place, &self.hosts, holder, shown(disk)))
     }
 }
 
@@ -262,56 +290,28 @@ struct Records<'a> {
     is_ours: bool,
 }
 
-/// The holders of a volume, sorted by what is known of them.
+impl Records<'_> {
+    fn are_equal(&self) -> bool {
+        match (self.on_box, self.copied) {
+            // Mostly they are one.
+            (Some(record), Some(copied)) => std::ptr::eq(record, copied) || record == copied,
+            (record, copied) => record == copied,
+        }
+    }
+}
+
+/// The holders of a volume, and how many have no name.
 #[derive(Default)]
-struct Held {
-    names: Vec<NodeName>,
-    nodes: Vec<(Presence, bool)>,
-    new: Vec<NodeName>,
-    without_attachment: Vec<NodeName>,
-    not_ready: Vec<NodeName>,
-    stale: Vec<Arc<Attachment>>,
+struct Holders<'a> {
+    known: [Option<Held<'a>>; HOLDERS_MAX],
     nameless: usize,
-}
-
-impl Held {
-    fn add(
-        &mut self,
-        name: &NodeName,
-        node: Option<&Node>,
-        attachment: Option<&Arc<Attachment>>,
-        is_new: bool,
-    ) {
-        self.names.push(name.clone());
-        let presence = presence(node);
-        self.nodes.push((presence, node.is_some_and(|node| node.out_of_service)));
-        if is_new {
-            self.new.push(name.clone());
-        }
-        match (attachment, presence) {
-            (None, _) => self.without_attachment.push(name.clone()),
-            (Some(attachment), Presence::Gone(_)) => self.stale.push(Arc::clone(attachment)),
-            _ => {}
-        }
-        if presence == Presence::NotReady {
-            self.not_ready.push(name.clone());
-        }
-    }
-}
-
-fn presence(node: Option<&Node>) -> Presence {
-    match node {
-        None => Presence::Gone(Duration::ZERO),
-        Some(node) if node.ready => Presence::Ready,
-        Some(_) => Presence::NotReady,
-    }
 }
 
 /// What stands in the annotation.
 #[derive(Clone, Copy)]
 enum Written<'a> {
     Nothing,
-    Copy(&'a Copy, &'a Arc<Record>),
+    Copy(&'a Copy, &'a Record),
     /// It cannot be used: damaged, or that of another cluster, from which somebody copied the PV.
     Damaged,
 }
@@ -328,11 +328,14 @@ fn written(volume: &Volume, cluster: ClusterTag) -> Written<'_> {
 
 /// The record on the disk. Mostly it is, letter by letter, the one in the copy, which was read
 /// when the copy arrived.
-fn record_of(disk: Option<&Arc<Disk>>, written: Written<'_>) -> Result<Arc<Record>, Unreadable> {
+fn record_of<'a>(
+    disk: Option<&'a Disk>,
+    written: Written<'a>,
+) -> Result<Cow<'a, Record>, Unreadable> {
     let comment = &disk.ok_or(Unreadable::Absent)?.comment;
     match written {
-        Written::Copy(copy, record) if copy.record == *comment => Ok(Arc::clone(record)),
-        _ => Record::parse(comment).map(Arc::new),
+        Written::Copy(copy, record) if copy.record == *comment => Ok(Cow::Borrowed(record)),
+        _ => Record::parse(comment).map(Cow::Owned),
     }
 }
 
@@ -342,7 +345,7 @@ fn first_copy_of(
     id: &VolumeId,
     volume: &Volume,
     cluster: ClusterTag,
-) -> Option<(Arc<Record>, Copy)> {
+) -> Option<(Cow<'static, Record>, Box<Copy>)> {
     if !is_made_by(volume, cluster) {
         return None;
     }
@@ -356,5 +359,5 @@ fn first_copy_of(
         file_system: String::new(),
         fenced_from: Vec::new(),
     };
-    Some((Arc::new(record), copy))
+    Some((Cow::Owned(record), Box::new(copy)))
 }
