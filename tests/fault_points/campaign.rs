@@ -152,7 +152,7 @@ async fn recover(stage: &Stage, after: After, context: &str) {
         let mut answers = answers.into_iter();
         left.retain(|_| answers.next().is_some_and(|answer| answer.is_err()));
         if left.is_empty() {
-            return;
+            return check::acknowledged(stage, context);
         }
         stage.wait(Duration::from_secs(5)).await;
     }

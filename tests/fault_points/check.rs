@@ -50,6 +50,16 @@ pub async fn at_rest(stage: &Stage, context: &str) {
     }
 }
 
+/// What was answered with OK is so at once, and not after the next pass only: a volume that nobody
+/// holds lets nobody in.
+pub fn acknowledged(stage: &Stage, context: &str) {
+    let world = &stage.world;
+    for slot in stage.slots.iter().filter(|slot| world.has_disk(slot)) {
+        let is_held = world.record(slot).state == State::Attached;
+        assert!(is_held || !world.is_exported(slot), "{context}: {slot} lets hosts in");
+    }
+}
+
 /// Every image has its disk, every disk its image and its PV, and the list of deletions is empty.
 async fn nothing_is_left_over(world: &World, context: &str) {
     let disks = disks(world);
