@@ -129,8 +129,17 @@ impl Report {
 }
 
 #[cfg(test)]
-mod test {
+pub(super) mod test {
     use super::*;
+
+    /// What every check's row is like: whatever is not in order comes with what mends it.
+    pub fn expect(row: &Row, state: State, found: &str, repair: &str) {
+        assert_eq!(row.state, state, "{row:?}");
+        assert!(row.found.contains(found), "{row:?}");
+        assert!(row.repairs.join("\n").contains(repair), "{row:?}");
+        let mended = matches!(state, State::Fault | State::Warning);
+        assert_eq!(mended, !row.repairs.is_empty(), "{row:?}");
+    }
 
     #[test]
     fn what_was_not_looked_at_is_said_and_every_row_has_its_place() {

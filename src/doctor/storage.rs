@@ -112,7 +112,8 @@ pub fn nvme_port(port: u16, table: &[Disk], service: Option<String>) -> Row {
 
 #[cfg(test)]
 mod test {
-    use super::super::row::State::{self, Fault, NotChecked, Ok as Good, Warning};
+    use super::super::row::State::{Fault, NotChecked, Ok as Good, Warning};
+    use super::super::row::test::expect;
     use super::*;
 
     fn disk(slot: &str) -> Disk {
@@ -130,14 +131,6 @@ mod test {
             disabled: false,
             counters: None,
         }
-    }
-
-    fn expect(row: &Row, state: State, found: &str, repair: &str) {
-        assert_eq!(row.state, state, "{row:?}");
-        assert!(row.found.contains(found), "{row:?}");
-        assert!(row.repairs.join("\n").contains(repair), "{row:?}");
-        let mended = matches!(state, Fault | Warning);
-        assert_eq!(mended, !row.repairs.is_empty(), "{row:?}");
     }
 
     fn path() -> VolumePath {

@@ -210,19 +210,12 @@ fn number(value: &Value) -> Option<u64> {
 
 #[cfg(test)]
 mod test {
-    use super::super::row::State::{self, Fault, NotChecked, Ok as Good, Warning};
+    use super::super::row::State::{Fault, NotChecked, Ok as Good, Warning};
+    use super::super::row::test::expect;
     use super::*;
 
     fn answers(name: &str, value: &str) -> Answers {
         Answers::from([(name.to_owned(), Ok(value.to_owned()))])
-    }
-
-    fn expect(row: &Row, state: State, found: &str, repair: &str) {
-        assert_eq!(row.state, state, "{row:?}");
-        assert!(row.found.contains(found), "{row:?}");
-        assert!(row.repairs.join("\n").contains(repair), "{row:?}");
-        let mended = matches!(state, Fault | Warning);
-        assert_eq!(mended, !row.repairs.is_empty(), "{row:?}");
     }
 
     #[test]

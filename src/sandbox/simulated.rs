@@ -6,6 +6,7 @@
 
 pub mod controller;
 pub mod doubles;
+mod machines;
 mod plan;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use tokio::time::timeout;
 
 pub use self::controller::Controller;
 pub use self::doubles::Doubles;
+pub use self::machines::Machines;
 pub use self::plan::Plan;
 use super::endpoint;
 use super::world::{Answer, Nature, Patience, Provisioned, Trouble, World};
@@ -123,24 +125,11 @@ impl World for Simulated {
         node: &str,
         context: &BTreeMap<String, String>,
     ) -> Result<(), String> {
-        let get = |key: &str| context.get(key).cloned().ok_or(format!("no {key} in the context"));
-        let (host, nqn) = (get("hostNqn")?, get("nqn")?);
-        let port = get("nvmePort")?.parse().map_err(|_| "nvmePort is no port")?;
-        let connection = self
-            .doubles
-            .rds
-            .connect_host(&host, &nqn, port)
-            .map_err(|refusal| refusal.to_string())?;
-        connection.write(4096).map_err(|cut| cut.to_string())?;
-        self.doubles.hosts().insert((node.to_owned(), nqn), connection);
-        Ok(())
+        self.doubles.machines.connect_and_write(&self.doubles.rds, node, context)
     }
 
     async fn write_on(&self, node: &str, context: &BTreeMap<String, String>) -> Result<(), String> {
-        let nqn = context.get("nqn").cloned().unwrap_or_default();
-        let connection = self.doubles.hosts().get(&(node.to_owned(), nqn)).cloned();
-        let connection = connection.ok_or("no connection")?;
-        connection.write(4096).map_err(|cut| cut.to_string())
+        self.doubles.machines.write_on(node, context)
     }
 
     async fn crash_box(&self) {

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rds_csi::rds::{Command, Failure, Link, Rds, Reply, System, reply, script, ssh};
+use rds_csi::rds::{Command, Failure, Link, Rds, Reply, script};
 use rds_csi::volume::turns::Turn;
 use rds_sim::routeros::{ExecResult, Fault as BoxFault, RouterOs, Session};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
+use crate::in_memory::{read, up};
 use crate::point::{Fault, Step, Watch};
 
 /// How long the box is away after a power cut.
@@ -68,9 +69,7 @@ impl Rds for Wire {
     }
 
     fn link(&self) -> Link {
-        let version = format!("{} (stable)", self.os.version());
-        let system = System { version, uptime: Some(Duration::from_secs(60)) };
-        Link::Up { since: Instant::now(), epoch: 1, system }
+        up(&self.os)
     }
 }
 
@@ -122,7 +121,7 @@ async fn send(os: &RouterOs, watch: &Watch, jobs: Vec<Job>) {
             if fault == Some(Fault::DiesAnswered) {
                 watch.dying();
             }
-            tell(jobs, |job| read(&answer, &tags[job]));
+            tell(jobs, |job| read_or_lost(&answer, &tags[job]));
         }
     }
 }
@@ -142,14 +141,11 @@ async fn run(
     answer
 }
 
-fn read(answer: &Option<ExecResult>, tag: &str) -> Result<Reply, Failure> {
-    let Some(answer) = answer else {
-        return Err(unanswered("the connection ended"));
-    };
-    let ExecResult { stdout, stderr, exit_status } = answer.clone();
-    let output = ssh::ExecOutput { stdout, stderr, exit_status };
-    let address = "box:22".to_owned();
-    reply::read(&output, tag).map_err(|said| Failure::Unfinished { address, said })
+fn read_or_lost(answer: &Option<ExecResult>, tag: &str) -> Result<Reply, Failure> {
+    match answer {
+        Some(answer) => read(answer.clone(), tag),
+        None => Err(unanswered("the connection ended")),
+    }
 }
 
 fn tell(jobs: Vec<Job>, say: impl Fn(usize) -> Result<Reply, Failure>) {

@@ -8,10 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use rds_csi::rds::{Command, Failure, Link, Rds, Reply, System, reply, script, ssh};
+use rds_csi::rds::{Command, Failure, Link, Rds, Reply, script};
 use rds_csi::volume::turns::Turn;
 use rds_sim::routeros::RouterOs;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
+
+use crate::in_memory::{read, up};
 
 /// Sent instead of what the driver says.
 pub type Rewrite = fn(&str) -> String;
@@ -44,8 +46,7 @@ impl Line {
 #[async_trait]
 impl Rds for Line {
     async fn execute(&self, command: Command, turn: Option<Turn>) -> Result<Reply, Failure> {
-        let address = || "box:22".to_owned();
-        let unanswered = |why: String| Failure::Unanswered { address: address(), why };
+        let unanswered = |why| Failure::Unanswered { address: "box:22".to_owned(), why };
         let session = self.os.open_session().await.map_err(|e| unanswered(e.to_string()))?;
         let tag = format!("t{}", self.chance.lock().unwrap().random::<u32>());
         let line = script::line(&command, &tag);
@@ -54,17 +55,10 @@ impl Rds for Line {
         let answer = session.exec(&line).await.map_err(|e| unanswered(e.to_string()))?;
         self.on_the_way().await;
         drop(turn);
-        let output = ssh::ExecOutput {
-            stdout: answer.stdout,
-            stderr: answer.stderr,
-            exit_status: answer.exit_status,
-        };
-        reply::read(&output, &tag).map_err(|said| Failure::Unfinished { address: address(), said })
+        read(answer, &tag)
     }
 
     fn link(&self) -> Link {
-        let version = format!("{} (stable)", self.os.version());
-        let system = System { version, uptime: Some(Duration::from_secs(60)) };
-        Link::Up { since: Instant::now(), epoch: 1, system }
+        up(&self.os)
     }
 }

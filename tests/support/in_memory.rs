@@ -23,7 +23,7 @@ use rds_csi::volume::turns::{Turn, Turns};
 use rds_csi::volume::{BackendName, NodeName, Slot, VolumeId, VolumePath};
 use rds_sim::apiserver::{ApiServer, world as objects};
 use rds_sim::routeros::{
-    Connection, OpenError, Quirks, Refusal, RouterOs, Setup, TokioClock, Version,
+    Connection, ExecResult, OpenError, Quirks, Refusal, RouterOs, Setup, TokioClock, Version,
 };
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
@@ -73,19 +73,27 @@ impl Rds for Console {
             Ok(Err(error)) => return Err(unanswered(error.to_string())),
             Err(_) => return Err(unanswered("silent for 30 s".into())),
         };
-        let output = ssh::ExecOutput {
-            stdout: answer.stdout,
-            stderr: answer.stderr,
-            exit_status: answer.exit_status,
-        };
-        reply::read(&output, &tag).map_err(|said| Failure::Unfinished { address: address(), said })
+        read(answer, &tag)
     }
 
     fn link(&self) -> Link {
-        let version = format!("{} (stable)", self.os.version());
-        let system = System { version, uptime: Some(Duration::from_secs(60)) };
-        Link::Up { since: Instant::now(), epoch: 1, system }
+        up(&self.os)
     }
+}
+
+/// The link to a box that is there.
+pub fn up(os: &RouterOs) -> Link {
+    let version = format!("{} (stable)", os.version());
+    let system = System { version, uptime: Some(Duration::from_secs(60)) };
+    Link::Up { since: Instant::now(), epoch: 1, system }
+}
+
+/// What the line with this tag printed, as the driver reads it.
+pub fn read(answer: ExecResult, tag: &str) -> Result<Reply, Failure> {
+    let ExecResult { stdout, stderr, exit_status } = answer;
+    let output = ssh::ExecOutput { stdout, stderr, exit_status };
+    let address = "box:22".to_owned();
+    reply::read(&output, tag).map_err(|said| Failure::Unfinished { address, said })
 }
 
 /// What operations told.

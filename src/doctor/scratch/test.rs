@@ -1,6 +1,7 @@
 //! What is concluded from what the scratch disk shows.
 
-use super::super::row::State::{self, Fault, NotChecked, Ok as Good, Warning};
+use super::super::row::State::{Fault, NotChecked, Ok as Good, Warning};
+use super::super::row::test::expect;
 use super::*;
 use crate::rds::Counters;
 
@@ -24,13 +25,6 @@ fn disk(comment: &str) -> Disk {
 fn reply(disks: Vec<Disk>, image: bool, complaint: Option<&str>) -> Reply {
     let complaint = complaint.map(str::to_owned);
     Reply { complaint, disks, image: Some(image), ..Reply::default() }
-}
-
-fn expect(row: &Row, state: State, found: &str, repair: &str) {
-    assert_eq!(row.state, state, "{row:?}");
-    assert!(row.found.contains(found), "{row:?}");
-    assert!(row.repairs.join("\n").contains(repair), "{row:?}");
-    assert_eq!(matches!(state, Fault | Warning), !row.repairs.is_empty(), "{row:?}");
 }
 
 #[test]

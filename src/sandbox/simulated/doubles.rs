@@ -5,14 +5,12 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use rds_sim::apiserver::{self, ApiServer, Listening, world as objects};
-use rds_sim::routeros::{
-    AuthorizedKeys, Connection, RouterOs, Server, ServerSetup, Setup, UserKey,
-};
+use rds_sim::routeros::{AuthorizedKeys, RouterOs, Server, ServerSetup, Setup, UserKey};
 
-use super::Plan;
+use super::{Machines, Plan};
 use crate::app::Faults;
 use crate::config::Config;
 use crate::config::source::Sources;
@@ -36,10 +34,11 @@ pub struct Doubles {
     pub config: Arc<Config>,
     /// Where a controller between them panics on demand.
     pub faults: Faults,
+    /// The machines of its nodes.
+    pub machines: Machines,
     server: Server,
     listening: Listening,
     socket: PathBuf,
-    hosts: Mutex<BTreeMap<(String, String), Connection>>,
 }
 
 impl Doubles {
@@ -70,10 +69,10 @@ impl Doubles {
             api,
             config: Arc::new(config),
             faults: plan.faults.clone(),
+            machines: Machines::default(),
             server,
             listening,
             socket: scratch.join("csi.sock"),
-            hosts: Mutex::default(),
         })
     }
 
@@ -90,11 +89,6 @@ impl Doubles {
     /// Where a controller serves CSI.
     pub fn socket(&self) -> &Path {
         &self.socket
-    }
-
-    /// The connections of the nodes' machines to the box, by node and NQN.
-    pub(super) fn hosts(&self) -> MutexGuard<'_, BTreeMap<(String, String), Connection>> {
-        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

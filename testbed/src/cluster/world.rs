@@ -1,15 +1,14 @@
 //! The cluster as a [`World`]: stories of the sandbox are told here, too, by the same code.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, DeleteParams, ListParams};
-use rds_csi::sandbox::simulated;
+use rds_csi::sandbox::simulated::{self, Machines};
 use rds_csi::sandbox::world::{Answer, Nature, Patience, Provisioned, World};
-use rds_sim::routeros::{Connection, Reboot};
+use rds_sim::routeros::Reboot;
 
 use super::{Cluster, objects};
 use crate::Trouble;
@@ -23,13 +22,13 @@ const BOUND_WITHIN: Duration = Duration::from_secs(30);
 pub struct Told<'a> {
     cluster: &'a Cluster,
     patience: Patience,
-    hosts: Mutex<BTreeMap<(String, String), Connection>>,
+    machines: Machines,
 }
 
 impl<'a> Told<'a> {
     /// Tells stories in this cluster; the driver in it may take so long.
     pub fn new(cluster: &'a Cluster, patience: Patience) -> Self {
-        Self { cluster, patience, hosts: Mutex::default() }
+        Self { cluster, patience, machines: Machines::default() }
     }
 
     /// The pod by which a story wants a volume on a node.
@@ -109,23 +108,11 @@ impl World for Told<'_> {
         node: &str,
         context: &BTreeMap<String, String>,
     ) -> Result<(), String> {
-        let get = |key: &str| context.get(key).cloned().ok_or(format!("no {key} in the context"));
-        let (host, nqn) = (get("hostNqn")?, get("nqn")?);
-        let port = get("nvmePort")?.parse().map_err(|_| "nvmePort is no port")?;
-        let rds = &self.cluster.storage.rds;
-        let connection =
-            rds.connect_host(&host, &nqn, port).map_err(|refusal| refusal.to_string())?;
-        connection.write(4096).map_err(|cut| cut.to_string())?;
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        hosts.insert((node.to_owned(), nqn), connection);
-        Ok(())
+        self.machines.connect_and_write(&self.cluster.storage.rds, node, context)
     }
 
     async fn write_on(&self, node: &str, context: &BTreeMap<String, String>) -> Result<(), String> {
-        let nqn = context.get("nqn").cloned().unwrap_or_default();
-        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let connection = hosts.get(&(node.to_owned(), nqn)).ok_or("no connection")?;
-        connection.write(4096).map_err(|cut| cut.to_string())
+        self.machines.write_on(node, context)
     }
 
     async fn crash_box(&self) {
