@@ -9,6 +9,7 @@ pub mod config;
 pub mod controller;
 pub mod doctor;
 pub mod grpc;
+pub mod host;
 pub mod http;
 pub mod logging;
 pub mod mandate;

@@ -10,8 +10,8 @@ const LAYERS: [&[&str]; 8] = [
     &["mandate"],
     &["volume"],
     &["attachment"],
-    &["rds", "cluster"],
-    &["operations"],
+    &["rds", "cluster", "host"],
+    &["operations", "node"],
     &["actors"],
     &["grpc"],
     &["app"],
@@ -86,7 +86,8 @@ fn crates_are_named_only_where_they_belong() {
                 name == "tokio::" && !text.replace("tokio::time::Instant", "").contains(name);
             assert!(!pure || clock || !text.contains(name), "{file} names {name}");
         }
-        let below_actors = ["rds", "cluster", "operations"].contains(&module(&file));
+        let below_actors =
+            ["rds", "cluster", "host", "operations", "node"].contains(&module(&file));
         for name in ["actix", "tonic::"] {
             assert!(!below_actors || !text.contains(name), "{file} names {name}");
         }
