@@ -5,12 +5,15 @@
 //! deadline of its own; what hangs in the kernel beyond it is told as [`Kind::Stuck`] and never
 //! waited for.
 
+mod kind;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::volume::Nqn;
 
@@ -102,6 +105,11 @@ pub struct Device {
     pub path: PathBuf,
     /// Its number, which says what the node really is.
     pub number: DeviceNumber,
+    /// The namespace's number in its subsystem, from 1.
+    pub namespace: u32,
+    /// What the box calls the namespace all over the world (`wwid`: `uuid.…`, `eui.…` or
+    /// `nvme.…`); absent where the kernel does not show it.
+    pub identity: Option<String>,
     /// Size in bytes.
     pub bytes: u64,
     /// Is it marked read-only?
@@ -120,6 +128,10 @@ pub enum Signature {
         /// Its UUID.
         uuid: String,
     },
+    /// A file system (as mount(8) calls it) whose mkfs did not end, as its own superblock says. No
+    /// kernel mounts it, so nobody's data can be in it. Only xfs and btrfs say so; mkfs of the
+    /// others leaves zeros, or [`Signature::Other`].
+    Unfinished(String),
     /// Something: other than zeros, and nothing that we know.
     Other(String),
 }
@@ -127,7 +139,8 @@ pub enum Signature {
 /// One line of `/proc/self/mountinfo`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// Number of the mounted device.
+    /// Number of the mounted device; for btrfs, which shows one of its own there, the number of
+    /// the device that `source` names, where it still exists.
     pub number: DeviceNumber,
     /// What of that file system is the root of the mount; `/` for all of it.
     pub root: PathBuf,
@@ -135,6 +148,9 @@ pub struct Mount {
     pub target: PathBuf,
     /// Is this mount read-only?
     pub read_only: bool,
+    /// Is the file system itself read-only, whatever this mount says? It is after
+    /// `errors=remount-ro`.
+    pub file_system_read_only: bool,
     /// The file system's type.
     pub kind: String,
     /// What was mounted, as the kernel tells it.
@@ -178,20 +194,26 @@ pub trait Host: Send + Sync + 'static {
     async fn boot_id(&self) -> Result<String, Error>;
     /// Every connection to a subsystem over fabrics; whose they are is told by the NQN.
     async fn controllers(&self) -> Result<Vec<Controller>, Error>;
-    /// Connects. Ends when the kernel has accepted or refused it; the device comes later.
+    /// Connects. Ends when the kernel has accepted or refused it; the device comes later. That
+    /// exactly this connection exists is no error.
     async fn connect(&self, wanted: &Connect) -> Result<(), Error>;
-    /// Ends a connection: what is queued on it fails. The controller must still be one to `nqn`.
+    /// Ends a connection: what is queued on it fails. Nothing is done, and it is no error, when
+    /// the controller is gone or is one to another subsystem by now.
     async fn disconnect(&self, controller: &str, nqn: &Nqn) -> Result<(), Error>;
     /// The devices of a subsystem, one for each namespace, by NQN through sysfs.
     async fn devices(&self, nqn: &Nqn) -> Result<Vec<Device>, Error>;
     /// Asks the controller to look at its namespaces anew, for a changed size.
     async fn rescan(&self, controller: &str) -> Result<(), Error>;
-    /// Waits until the kernel told of a change of an NVMe or block device, at most `within`. May
-    /// end without one.
-    async fn changed(&self, within: Duration);
-    /// Reads the places where signatures lie, past every cache.
+    /// Changes whenever the kernel tells of a change of an NVMe or block device. Taken before one
+    /// looks, nothing is missed between the look and the wait. What the kernel does not tell (a
+    /// controller from live to connecting) has to be looked for from time to time.
+    fn changes(&self) -> watch::Receiver<u64>;
+    /// Reads the places where signatures lie, past every cache. A place that cannot be read is an
+    /// error, never zeros.
     async fn signature(&self, device: &Device) -> Result<Signature, Error>;
-    /// Makes a file system. Whoever asks has made sure that nothing is lost.
+    /// Makes a file system, over whatever is there. Whoever asks has made sure that nothing is
+    /// lost. What is killed in the middle leaves [`Signature::Zeros`], [`Signature::Unfinished`]
+    /// or [`Signature::Other`].
     async fn format(&self, device: &Device, kind: &str) -> Result<(), Error>;
     /// Lets a mounted file system grow to the size of its device. Nothing to do is no error.
     async fn grow(&self, device: &Device, kind: &str, mounted_at: &Path) -> Result<(), Error>;
@@ -205,9 +227,12 @@ pub trait Host: Send + Sync + 'static {
         kind: &str,
         options: &[String],
     ) -> Result<(), Error>;
-    /// Shows what is at `source` (directory or device) at `target`, too.
+    /// Shows what is at `source` (directory or device) at `target`, too. Two steps where
+    /// `read_only`: what is killed between them leaves a mount that is not.
     async fn bind(&self, source: &Path, target: &Path, read_only: bool) -> Result<(), Error>;
-    /// Takes away the topmost mount at `target`. Never lazily, never by force.
+    /// Takes away the topmost mount at `target`. Never lazily, never by force. That nothing is
+    /// mounted there is no error. After [`Kind::Stuck`] it may still happen, for instance when the
+    /// controller is deleted: [`Host::mounts`] shows it.
     async fn unmount(&self, target: &Path) -> Result<(), Error>;
     /// What a path is, without following a symbolic link at its end.
     async fn entry(&self, path: &Path) -> Result<Entry, Error>;
@@ -234,11 +259,14 @@ pub enum Kind {
     Missing,
     /// Somebody uses it.
     Busy,
+    /// The device or the file system answers with errors: it is dead, or cut off.
+    Broken,
     /// The box or the kernel refused it; trying again the same way cannot help.
     Refused,
     /// The deadline passed; whether it still happens is not known.
     Deadline,
-    /// A thread of ours hangs in the kernel, in a state that no signal ends.
+    /// A thread or a program of ours hangs in the kernel, in a state that no signal ends. What is
+    /// asked of the same thing meanwhile ends so at once.
     Stuck,
     /// Anything else.
     Failed,
@@ -261,5 +289,10 @@ impl Error {
     /// One with nothing below it.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
         Self { kind, what: what.into(), source: None }
+    }
+
+    /// One that says `what` was tried, and the kernel's answer below it.
+    pub fn io(what: impl Into<String>, source: std::io::Error) -> Self {
+        Self { kind: kind::of(&source), what: what.into(), source: Some(source) }
     }
 }
