@@ -111,10 +111,8 @@ mod test {
         use tokio::io::AsyncReadExt as _;
 
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let asked = tokio::spawn(node(
-            listener.local_addr().unwrap().port(),
-            Duration::from_secs(5),
-        ));
+        let asked =
+            tokio::spawn(node(listener.local_addr().unwrap().port(), Duration::from_secs(5)));
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut said = Vec::new();
         while !said.ends_with(b"\r\n\r\n") {
