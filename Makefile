@@ -63,12 +63,14 @@ parts: ## etcd, Kubernetes, sidecars, kwok and helm from their Go modules, kept 
 # In a network namespace of its own, which needs root: containers get users, mounts and addresses. Built
 # as `make test` builds, so that nothing is built twice; dependency_rule stands for the tests that bring
 # the binary. RDS_CSI_DRIVER names another binary, such as that of an image.
+# Stories wait more than they work: several are told at a time, each in a cluster of its own.
+STORIES ?= 4
 E2E := $(CARGO) test --quiet --workspace --all-features
 e2e: packages-e2e parts ## the driver in a real Kubernetes, as plain processes (ARGS=life: only what is called so)
 	@[ "$$(id -u)" = 0 ] || { echo "e2e makes namespaces: run it as root"; exit 1; }
 	$(E2E) --test e2e --test rights --test dependency_rule --no-run
 	rm -rf target/e2e
-	unshare --net $(E2E) --offline --test e2e -- --ignored --test-threads=1 --nocapture $(ARGS)
+	unshare --net $(E2E) --offline --test e2e -- --ignored --test-threads=$(STORIES) --nocapture $(ARGS)
 	[ -n "$(ARGS)" ] || $(E2E) --test rights -- --ignored
 
 check: packages-build ## formatting, lints, documentation, dependency rule

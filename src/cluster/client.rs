@@ -5,12 +5,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::header::{HeaderValue, USER_AGENT};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use super::ClusterError;
 use super::cache::WATCH_SECONDS;
 use super::request::reason;
+
+/// How we call ourselves at the API server.
+const AGENT: &str = concat!("rds-csi/", env!("CARGO_PKG_VERSION"));
 
 /// Where the API server is and who we are there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub async fn client(access: &Access, connect: Duration) -> Result<Client, Cluste
     config.reset_reader_on_write = true;
     // Callers decide about retries; a hidden one would outlive their deadline.
     config.default_retry = false;
+    // By it an audit log and the API server's flow control tell us from the sidecars in our pod.
+    config.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
     Client::try_from(config).map_err(|e| ClusterError::Refused(reason(&e)))
 }
 
@@ -98,6 +104,24 @@ mod test {
         let asked = node(port, deadline).await;
         assert!(matches!(asked, Err(ClusterError::Unreachable(_))), "{asked:?}");
         assert!(begun.elapsed() >= deadline && begun.elapsed() < deadline * 10);
+    }
+
+    #[tokio::test]
+    async fn every_request_says_which_program_asks_and_its_version() {
+        use tokio::io::AsyncReadExt as _;
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let asked =
+            tokio::spawn(node(listener.local_addr().unwrap().port(), Duration::from_secs(5)));
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut said = Vec::new();
+        while !said.ends_with(b"\r\n\r\n") {
+            assert!(stream.read_buf(&mut said).await.unwrap() > 0, "{said:?}");
+        }
+        let said = String::from_utf8(said).unwrap();
+        let line = format!("user-agent: rds-csi/{}\r\n", env!("CARGO_PKG_VERSION"));
+        assert!(said.contains(&line), "{said}");
+        asked.abort();
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::audit::{self, Request};
 use crate::control_plane::ControlPlane;
@@ -41,6 +42,8 @@ pub struct Cluster {
     kubeconfig: PathBuf,
     audit_log: PathBuf,
     folder: PathBuf,
+    name: String,
+    begun: Instant,
 }
 
 impl Cluster {
@@ -50,6 +53,7 @@ impl Cluster {
     /// # Errors
     /// When a part is missing or does not start.
     pub async fn start(name: &str) -> Result<Self, Trouble> {
+        let begun = Instant::now();
         let folder = parts::target().join("e2e").join(name);
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder)?;
@@ -71,7 +75,8 @@ impl Cluster {
             Kubelet::start(NAMESPACE, api.clone(), network, address, folder.clone(), power);
         let audit_log = plane.audit_log();
         let plane = tokio::sync::Mutex::new(plane);
-        Ok(Self { kubelet, storage, api, plane, nodes, kubeconfig, audit_log, folder })
+        let name = name.to_owned();
+        Ok(Self { kubelet, storage, api, plane, nodes, kubeconfig, audit_log, folder, name, begun })
     }
 
     /// A node by its name.
@@ -80,6 +85,16 @@ impl Cluster {
     /// When there is none.
     pub fn node(&self, name: &str) -> Result<&Node, Trouble> {
         self.nodes.get(name).map(Arc::as_ref).ok_or_else(|| format!("no node {name}").into())
+    }
+
+    /// What it was called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Since when it has been starting or running.
+    pub fn begun(&self) -> Instant {
+        self.begun
     }
 
     /// Where logs and everything else of this cluster lie.

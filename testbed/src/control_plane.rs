@@ -92,6 +92,20 @@ impl ControlPlane {
         self.apiserver.kill().await
     }
 
+    /// Controller-manager and scheduler start anew, as they do where they elect and could not renew
+    /// their Leases for a while.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub async fn restart_controllers(&mut self) -> Result<(), Trouble> {
+        for part in [&mut self.controllers, &mut self.scheduler] {
+            part.kill().await?;
+        }
+        self.controllers = start("kube-controller-manager", self.address, &self.folder)?;
+        self.scheduler = start("kube-scheduler", self.address, &self.folder)?;
+        Ok(())
+    }
+
     /// etcd forgets its history up to now: who watches from before is told 410.
     ///
     /// # Errors

@@ -1,7 +1,9 @@
 //! A node whose machine is played by a kwok of its own: killing it is the node's death.
 //!
 //! kwok keeps the Node Ready and its lease fresh, and plays the pods with [`PLAYED`]. What kubelet
-//! would say about volumes (`status.volumesInUse`) it does not say.
+//! says about volumes (`status.volumesInUse`) is played here, while the machine is on.
+
+mod in_use;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -10,12 +12,17 @@ use k8s_openapi::api::core::v1::Node as NodeObject;
 use k8s_openapi::api::storage::v1::CSINode;
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
+use tokio_util::task::AbortOnDropHandle;
 
+use self::in_use::InUse;
 use crate::process::Process;
 use crate::{Trouble, parts};
 
 /// The label of pods that kwok plays.
 pub const PLAYED: (&str, &str) = ("testbed/played", "yes");
+/// The topology key that the driver's part on a node reports, and kubelet writes down. All nodes reach all
+/// boxes, so its value is the same on each.
+const TOPOLOGY: &str = "rds.csi.srvlab.io/zone";
 /// The label by which each kwok finds its node.
 const MACHINE: &str = "testbed/machine";
 const STAGES: &str = include_str!("node/stages.yaml");
@@ -27,7 +34,7 @@ pub struct Node {
     folder: PathBuf,
     kubeconfig: PathBuf,
     client: kube::Client,
-    machine: tokio::sync::Mutex<Option<Process>>,
+    machine: tokio::sync::Mutex<Option<(Process, AbortOnDropHandle<()>)>>,
     powered: Mutex<bool>,
 }
 
@@ -65,7 +72,10 @@ impl Node {
         let node: NodeObject = serde_json::from_value(json!({
             "metadata": {
                 "name": name,
-                "labels": {MACHINE: name, "kubernetes.io/hostname": name, "kubernetes.io/os": "linux"},
+                "labels": {
+                    MACHINE: name, TOPOLOGY: "all",
+                    "kubernetes.io/hostname": name, "kubernetes.io/os": "linux",
+                },
                 // Without it the controller-manager makes no VolumeAttachment for the node.
                 "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
             },
@@ -76,7 +86,7 @@ impl Node {
         });
         let csi: CSINode = serde_json::from_value(json!({
             "metadata": {"name": name, "ownerReferences": [owner]},
-            "spec": {"drivers": [{"name": driver, "nodeID": name, "topologyKeys": []}]},
+            "spec": {"drivers": [{"name": driver, "nodeID": name, "topologyKeys": [TOPOLOGY]}]},
         }))?;
         let nodes: Api<CSINode> = Api::all(self.client.clone());
         let _ = nodes.delete(name, &DeleteParams::default()).await;
@@ -95,7 +105,8 @@ impl Node {
     /// When the process does not end.
     pub async fn power_off(&self) -> Result<(), Trouble> {
         self.set(false);
-        if let Some(mut machine) = self.machine.lock().await.take() {
+        if let Some((mut machine, says)) = self.machine.lock().await.take() {
+            drop(says);
             machine.kill().await?;
         }
         Ok(())
@@ -117,7 +128,8 @@ impl Node {
             "--node-lease-duration-seconds=8".into(),
         ];
         let process = Process::start(&name, &self.folder, &parts::program("kwok")?, &flags)?;
-        *self.machine.lock().await = Some(process);
+        let says = tokio::spawn(InUse::new(self.client.clone(), &self.name).play());
+        *self.machine.lock().await = Some((process, AbortOnDropHandle::new(says)));
         self.set(true);
         Ok(())
     }

@@ -93,6 +93,14 @@ impl StorageBox {
         words
     }
 
+    /// Lines that may have changed a disk since the `from`-th.
+    pub fn changes_since(&self, from: u64) -> Vec<String> {
+        let changes =
+            ["/disk/set", "/disk set", "/disk add", "/disk/add", "/disk remove", "/disk/remove"];
+        let all = self.work_since(from).into_iter().map(|entry| entry.line);
+        all.filter(|line| changes.iter().any(|change| line.contains(change))).collect()
+    }
+
     /// Lines that asked or changed something about disks and files since the `from`-th; polls are
     /// none of them.
     pub fn work_since(&self, from: u64) -> Vec<Entry> {

@@ -90,7 +90,7 @@ pub fn stateful_set(name: &str, class: &str, size: &str, replicas: i64) -> Value
 fn template(claim: &str) -> Value {
     json!({
         "spec": {
-            "terminationGracePeriodSeconds": 0,
+            "terminationGracePeriodSeconds": 30,
             "containers": [{
                 "name": "work", "image": "work",
                 "volumeMounts": [{"name": "data", "mountPath": "/data"}],

@@ -1,4 +1,5 @@
-//! A container as a process: in the network of its pod, in a mount namespace of its own whose root
+//! A container as a process: in the network of its pod, on a host of its pod's name (by which the sidecars
+//! elect), in a mount namespace of its own whose root
 //! holds the machine's libraries, its program, and the volumes of its pod at the paths of the spec.
 
 use std::path::{Path, PathBuf};
@@ -55,13 +56,15 @@ pub fn start(place: &Place<'_>, container: &Container) -> Result<Process, Troubl
     std::fs::write(&script, SCRIPT)?;
     let mounts = folder.join("mounts");
     std::fs::write(&mounts, self::mounts(place, container)?)?;
+    let pod = place.pod.metadata.name.clone().unwrap_or_default();
     // The user's change further down clears the wish to end with us, so it is made twice.
     let mut command = Command::new("setpriv");
     command
         .args(["--pdeathsig", "KILL", "--", "nsenter"])
         .arg(format!("--net={}", place.network))
-        .args(["--", "unshare", "--mount", "--propagation", "private", "--", "sh"])
+        .args(["--", "unshare", "--mount", "--uts", "--propagation", "private", "--", "sh"])
         .arg(&script)
+        .arg(&pod)
         .arg(folder.join("root"))
         .arg(&program)
         .arg(if user.read_only { "ro" } else { "rw" })
@@ -75,7 +78,6 @@ pub fn start(place: &Place<'_>, container: &Container) -> Result<Process, Troubl
         .env("PATH", PATH)
         .envs(place.cluster.iter().cloned())
         .envs(variables);
-    let pod = place.pod.metadata.name.clone().unwrap_or_default();
     Process::spawn(&format!("{pod}.{}", container.name), place.logs, command)
 }
 

@@ -1,9 +1,11 @@
 # Starts one container: a root of its own out of the machine's programs and the volumes of its pod.
-# $1 root, $2 program, $3 read-only or not (ro, rw), $4 file of mounts: source<TAB>target<TAB>ro|rw.
+# $1 name of its host, $2 root, $3 program, $4 read-only or not (ro, rw), $5 file of mounts:
+# source<TAB>target<TAB>ro|rw.
 # What follows "--" is run. Each step execs the next, so the process keeps its id.
 set -eu
-root=$1 program=$2 mode=$3 mounts=$4
-shift 5
+host=$1 root=$2 program=$3 mode=$4 mounts=$5
+shift 6
+echo "$host" >/proc/sys/kernel/hostname
 mkdir -p "$root"
 mount -t tmpfs -o mode=755 root "$root"
 mkdir "$root/usr" "$root/etc" "$root/proc" "$root/dev" "$root/tmp"

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::figures::Figures;
-use crate::support::{STEP, alone, finish, installed};
+use crate::support::{STEP, connect, finish, installed};
 
 /// Until the controller-manager says NotReady, and its garbage collector takes the pod.
 const MOVED_WITHIN: Duration = Duration::from_secs(120);
@@ -19,13 +19,20 @@ const MOVED_WITHIN: Duration = Duration::from_secs(120);
 #[tokio::test]
 #[ignore = "needs the parts: make e2e"]
 async fn a_dead_node_that_is_tainted_out_of_service_is_fenced_and_its_pod_moves_with_its_volume() {
-    let cluster = installed("fencing", &alone()).await;
-    cluster.create(objects::stateful_set("queue", "rds-now", "1Gi", 1)).await.unwrap();
+    // The controller is not on the machine that dies; the workload would rather be there.
+    let on_b = json!({"kubernetes.io/hostname": "node-b"});
+    let values = json!({"controller": {"replicas": 1, "nodeSelector": on_b}});
+    let cluster = installed("fencing", &values).await;
+    let mut set = objects::stateful_set("queue", "rds-now", "1Gi", 1);
+    set["spec"]["template"]["spec"]["affinity"] = json!({"nodeAffinity": {
+        "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": {
+            "matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["node-a"]}],
+        }}],
+    }});
+    cluster.create(set).await.unwrap();
     let volume = cluster.bound("data-queue-0", STEP).await.unwrap();
-    let (old, node) = cluster.attached(&volume, None, STEP).await.unwrap();
-    let port = old["nvmePort"].parse().unwrap();
-    let rds = &cluster.storage.rds;
-    let host = rds.connect_host(&old["hostNqn"], &old["nqn"], port).unwrap();
+    let (old, node) = cluster.attached(&volume, Some("node-a"), STEP).await.unwrap();
+    let host = connect(&cluster, &old).unwrap();
     host.write(4096).unwrap();
 
     let figures = Figures::from_now(&cluster);
@@ -52,9 +59,8 @@ async fn a_dead_node_that_is_tainted_out_of_service_is_fenced_and_its_pod_moves_
     let (new, _) = cluster.attached(&volume, Some(&other), STEP).await.unwrap();
     figures.tell(&cluster, &format!("moved to {other} after {:.0?}", begun.elapsed()));
     assert_ne!(new["nqn"], old["nqn"], "nobody who waits for the old name gets in");
-    let refused = rds.connect_host(&old["hostNqn"], &old["nqn"], port);
-    assert!(refused.is_err(), "the dead machine comes back and is refused");
-    rds.connect_host(&new["hostNqn"], &new["nqn"], port).unwrap().write(4096).unwrap();
+    assert!(connect(&cluster, &old).is_err(), "the dead machine comes back and is refused");
+    connect(&cluster, &new).unwrap().write(4096).unwrap();
     finish(cluster).await;
 }
 

@@ -30,11 +30,16 @@ impl Figures {
             .into_iter()
             .map(|(program, count)| format!("{program} {count}"))
             .collect();
-        let _ = writeln!(
-            std::io::stderr(),
-            "figures: {what}: {seconds:.1} s, {execs} execs on the box, {} API requests ({})",
+        let text = format!(
+            "{what}: {seconds:.1} s, {execs} execs on the box, {} API requests ({})",
             mine.len(),
             by.join(", ")
         );
+        say(&format!("{}: {text}", cluster.name()));
     }
+}
+
+/// A line for who runs the stories.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
-use rds_csi_testbed::cluster::{NAMESPACE, objects};
+use kube::api::{DeleteParams, ListParams};
+use rds_csi_testbed::cluster::{DRIVER, NAMESPACE};
 use rds_csi_testbed::{Cluster, Signal, wait};
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::support::{STEP, finish, installed};
+use crate::support::{STEP, attached, connect, finish, installed, pod_on};
 
 const LEASE: &str = "rds-csi-reconciler";
-/// A lease of 15 s, a grace of 1 s, and what the sidecars need for theirs.
+/// A lease of 15 s, the grace time below, and what the sidecars need for their Leases.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(90);
 /// How long the one that comes back is watched.
 const WATCHED: Duration = Duration::from_secs(10);
@@ -25,49 +26,65 @@ async fn a_paused_leader_is_replaced_and_does_nothing_wrong_when_it_goes_on() {
         "lease",
         &json!({
             "controller": {"replicas": 2, "nodeSelector": on_b},
-            "config": {"reconcile": {"grace": "1s"}},
+            "config": {"reconcile": {"grace": "5s"}},
         }),
     )
     .await;
-    cluster.create(objects::claim("contested", "rds-now", "1Gi")).await.unwrap();
-    let volume = cluster.bound("contested", STEP).await.unwrap();
-    let mut pod = objects::pod("first", "contested");
-    pod["spec"]["nodeName"] = json!("node-a");
-    cluster.create(pod).await.unwrap();
-    let (old, _) = cluster.attached(&volume, Some("node-a"), STEP).await.unwrap();
-    let port = old["nvmePort"].parse().unwrap();
-    let rds = &cluster.storage.rds;
-    let host = rds.connect_host(&old["hostNqn"], &old["nqn"], port).unwrap();
-
+    let old = attached(&cluster, "contested", "node-a").await;
+    let volume = old.volume.clone();
     let leader = leader(&cluster, "").await;
+
+    // It is paused when it has seen that the node is gone, and before the grace time is over: the
+    // fence is what it would do next.
+    node_is_gone(&cluster).await;
     signal(&cluster, &leader, Signal::STOP);
-    cluster.node("node-a").unwrap().delete().await.unwrap();
+    assert!(old.host.is_live(), "too late: it has fenced already");
     let next = self::leader(&cluster, &leader).await;
-    assert_ne!(next, leader);
     wait::until("the other replica has fenced", TAKEN_OVER_WITHIN, async || {
-        if host.is_live() { Err("the host of the lost node is still connected") } else { Ok(()) }
+        if old.host.is_live() { Err("the host of the lost node is connected") } else { Ok(()) }
     })
     .await
     .unwrap();
     cluster.detached(&volume, TAKEN_OVER_WITHIN).await.unwrap();
 
-    let now = kube::api::DeleteParams::default().grace_period(0);
-    cluster.pods().delete("first", &now).await.unwrap();
-    let mut pod = objects::pod("second", "contested");
-    pod["spec"]["nodeName"] = json!("node-b");
-    cluster.create(pod).await.unwrap();
-    let (new, _) = cluster.attached(&volume, Some("node-b"), TAKEN_OVER_WITHIN).await.unwrap();
-    let host = rds.connect_host(&new["hostNqn"], &new["nqn"], port).unwrap();
+    // The same node is back, and has its volume again.
+    let now = DeleteParams::default().grace_period(0);
+    cluster.pods().delete("contested", &now).await.unwrap();
+    let node = cluster.node("node-a").unwrap();
+    node.register(DRIVER).await.unwrap();
+    node.power_on().await.unwrap();
+    pod_on(&cluster, "again", "contested", "node-a").await;
+    let new = cluster.attached(&volume, Some("node-a"), TAKEN_OVER_WITHIN).await.unwrap().0;
+    let host = connect(&cluster, &new).unwrap();
     host.write(4096).unwrap();
     let record = cluster.storage.property(&volume, "comment");
+    for (lease, holder) in holders(&cluster).await {
+        assert!(holder.contains(&next), "{lease} is held by {holder}, not by {next}");
+    }
 
     signal(&cluster, &leader, Signal::CONT);
     sleep(WATCHED).await;
     assert!(host.is_live(), "the one that came back has shut out the new holder");
     assert_eq!(cluster.storage.property(&volume, "comment"), record);
-    let holder = holder(&cluster).await.unwrap();
+    let holder = holder(&cluster).await;
     assert!(holder.starts_with(&next), "{holder} leads, not {next}");
     finish(cluster).await;
+}
+
+/// Returns when both replicas have seen it.
+async fn node_is_gone(cluster: &Cluster) {
+    let seen = async || {
+        let labels = [("action", "node_watcher_trigger")];
+        cluster.scrape("rds_csi_attachment_reconcile_total", &labels).await.unwrap_or(0.0)
+    };
+    let before = seen().await;
+    cluster.node("node-a").unwrap().delete().await.unwrap();
+    wait::until("the driver has seen that a node is gone", STEP, async || {
+        let now = seen().await;
+        if now > before { Ok(()) } else { Err(now) }
+    })
+    .await
+    .unwrap();
 }
 
 /// Every process of a pod: the machine stands still, not one program.
@@ -78,17 +95,32 @@ fn signal(cluster: &Cluster, pod: &str, signal: Signal) {
     }
 }
 
-async fn holder(cluster: &Cluster) -> Option<String> {
+/// Who holds each Lease, ours and the sidecars'.
+async fn holders(cluster: &Cluster) -> Vec<(String, String)> {
     let leases: Api<Lease> = Api::namespaced(cluster.api.clone(), NAMESPACE);
-    let lease = leases.get_opt(LEASE).await.unwrap()?;
-    lease.spec.and_then(|spec| spec.holder_identity)
+    let all = leases.list(&ListParams::default()).await.unwrap().items.into_iter();
+    let all: Vec<_> = all
+        .map(|lease| {
+            let holder = lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
+            (lease.metadata.name.unwrap_or_default(), holder)
+        })
+        .collect();
+    assert_eq!(all.len(), 4, "{all:?}");
+    all
+}
+
+/// Who holds ours; empty where nobody does.
+async fn holder(cluster: &Cluster) -> String {
+    let leases: Api<Lease> = Api::namespaced(cluster.api.clone(), NAMESPACE);
+    let lease = leases.get_opt(LEASE).await.unwrap();
+    lease.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default()
 }
 
 /// The pod that holds the Lease, once that is not `before`.
 async fn leader(cluster: &Cluster, before: &str) -> String {
     wait::until("one replica leads", TAKEN_OVER_WITHIN, async || {
         let pods = cluster.kubelet.processes();
-        let holder = holder(cluster).await.unwrap_or_default();
+        let holder = holder(cluster).await;
         let pod = pods.keys().find(|pod| holder.starts_with(*pod) && *pod != before);
         pod.cloned().ok_or(holder)
     })

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: a panic is its answer")]
 
+mod api_server;
 mod claims;
 mod fencing;
 mod figures;
@@ -13,7 +14,6 @@ mod kills;
 mod lease;
 mod life;
 mod many;
-mod outage;
 mod release;
 mod rolling;
 mod support;

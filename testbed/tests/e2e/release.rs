@@ -3,11 +3,13 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use rds_csi_testbed::audit::{self, Request};
 use rds_csi_testbed::cluster::{NAMESPACE, objects};
 use rds_csi_testbed::{Cluster, parts, wait};
 use serde_json::json;
 use tokio::process::Command;
 
+use crate::figures::say;
 use crate::support::{STEP, all_played, alone, installed, nothing_forbidden};
 
 #[tokio::test]
@@ -24,7 +26,9 @@ async fn a_release_is_linted_installed_followed_while_it_runs_and_leaves_nothing
     let volume = cluster.bound("kept", STEP).await.unwrap();
     nothing_forbidden(&cluster);
 
-    // From here on rights go before those who have them.
+    // helm takes the rights away before the pods that have them have ended: what those still want to
+    // say (a Lease given back, a last Event) is refused. They do nothing instead of it.
+    let from = cluster.storage.rds.exec_count();
     cluster.uninstall().await.unwrap();
     wait::until("nothing of the driver runs", STEP, async || {
         let left = cluster.kubelet.processes();
@@ -36,10 +40,16 @@ async fn a_release_is_linted_installed_followed_while_it_runs_and_leaves_nothing
     let names: Vec<_> = left.iter().filter_map(|one| one["metadata"]["name"].as_str()).collect();
     assert_eq!(names, ["rds-csi-cluster"], "the Secret from which host NQNs come is kept");
     assert_eq!(cluster.storage.slots(), [volume], "data is never touched by an uninstall");
+    assert_eq!(cluster.storage.changes_since(from), Vec::<String>::new());
 
+    let asked = cluster.requests().unwrap().len();
     cluster.install(&alone()).await.unwrap();
     cluster.delete_claim("kept", STEP).await.unwrap();
+    let requests = cluster.requests().unwrap();
+    assert!(requests.len() > asked);
+    assert_eq!(audit::forbidden(&requests[asked..]), Vec::<&Request>::new());
     all_played(&cluster).await;
+    say(&format!("{}: told in {:.0?}", cluster.name(), cluster.begun().elapsed()));
 }
 
 /// A live key changes by `helm upgrade`: the file is swapped, no pod is replaced.

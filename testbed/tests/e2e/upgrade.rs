@@ -1,12 +1,16 @@
 //! A cluster that the first driver served: its objects are there before ours is installed.
 
-use kube::api::{Patch, PatchParams};
-use rds_csi_testbed::cluster::{DRIVER, objects};
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::storage::v1::CSINode;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use rds_csi_testbed::cluster::{DRIVER, NODES, objects};
 use rds_csi_testbed::storage::VOLUMES;
 use rds_csi_testbed::{Cluster, wait};
 use serde_json::{Value, json};
 
-use crate::support::{STEP, alone, finish, now_class};
+use crate::support::{STEP, alone, connect, finish, now_class};
 
 const VOLUME: &str = "pvc-11111111-2222-4333-8444-555555555555";
 
@@ -42,7 +46,36 @@ async fn volumes_of_the_first_driver_stay_as_they_are_and_new_ones_are_made_besi
     let spec = serde_json::to_value(after.spec).unwrap();
     assert_eq!(spec["csi"], csi, "the volume is as it was");
     assert_eq!(cluster.storage.slots().len(), 2);
+    old_class_makes_volumes(&cluster).await;
+    is_detached_and_attached_again(&cluster, &before).await;
     finish(cluster).await;
+}
+
+/// The class of the first driver, with its parameters, is served by ours.
+async fn old_class_makes_volumes(cluster: &Cluster) {
+    cluster.create(objects::claim("classic", "rds-nvme", "1Gi")).await.unwrap();
+    let volume = cluster.bound("classic", STEP).await.unwrap();
+    let image = format!("{VOLUMES}/{volume}.img");
+    assert!(cluster.storage.images().contains(&image), "{:?}", cluster.storage.images());
+    let slot = cluster.storage.property(&volume, "comment");
+    assert!(!slot.is_empty(), "a volume of ours has a record");
+}
+
+/// From its detach on only the node that has it may connect, under the name that its PV says.
+async fn is_detached_and_attached_again(cluster: &Cluster, before: &[String; 3]) {
+    let now = DeleteParams::default();
+    cluster.pods().delete("old", &now).await.unwrap();
+    cluster.detached(VOLUME, STEP).await.unwrap();
+    cluster.create(objects::pod("again", "old")).await.unwrap();
+    let (context, node) = cluster.attached(VOLUME, None, STEP).await.unwrap();
+    assert_eq!(context["nqn"], before[2]);
+    connect(cluster, &context).unwrap().write(4096).unwrap();
+    let other = BTreeMap::from_iter(context.into_iter().map(|(key, value)| match key.as_str() {
+        "hostNqn" => (key, "nqn.2014-08.org.nvmexpress:uuid:somebody-else".to_owned()),
+        _ => (key, value),
+    }));
+    assert!(connect(cluster, &other).is_err(), "only {node} may");
+    assert_eq!(cluster.storage.property(VOLUME, "comment"), before[0], "it gets no record");
 }
 
 /// What the first driver left: CSIDriver, StorageClass, a bound volume that is attached. Returns the
@@ -67,6 +100,7 @@ async fn first_driver(cluster: &Cluster) -> (String, Value) {
         }))
         .await
         .unwrap();
+    registered_as_it_was(cluster).await;
     cluster
         .create(json!({
             "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
@@ -109,6 +143,19 @@ async fn first_driver(cluster: &Cluster) -> (String, Value) {
     let status = Patch::Merge(json!({"status": {"attached": true, "attachmentMetadata": {}}}));
     api.patch_status(&name, &PatchParams::default(), &status).await.unwrap();
     (name, volume["spec"]["csi"].clone())
+}
+
+/// Its part on the nodes names no topology.
+async fn registered_as_it_was(cluster: &Cluster) {
+    let nodes: Api<CSINode> = Api::all(cluster.api.clone());
+    for name in NODES {
+        let mut node = nodes.get(name).await.unwrap();
+        nodes.delete(name, &DeleteParams::default()).await.unwrap();
+        node.metadata.resource_version = None;
+        node.metadata.uid = None;
+        node.spec.drivers[0].topology_keys = None;
+        nodes.create(&PostParams::default(), &node).await.unwrap();
+    }
 }
 
 async fn a_pass_has_seen_everything(cluster: &Cluster) {
