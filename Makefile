@@ -40,24 +40,21 @@ simulate: packages-build ## the whole controller from SEEDS seeds, beginning wit
 simulate-test: packages-build ## does the simulation repeat itself, and does it find bugs made on purpose?
 	$(SIMULATION) test $(SIMULATED)
 
-# helm is built from its sources, once; or name one of your own.
-HELM_VERSION := v4.3.1
-HELM ?= $(CURDIR)/target/helm/$(HELM_VERSION)/helm
+# helm is one of the parts, or one of your own: HELM=/usr/bin/helm.
+HELM ?=
+WITH_HELM := helm="$(HELM)"; [ -n "$$helm" ] || helm=$$(testbed/parts/build helm)/helm; HELM=$$helm
 
-chart: packages-build $(HELM) ## lint the chart, render it in every way, compare it with deploy/manifests (needs Go)
-	HELM=$(HELM) $(CARGO) test --test chart --test chart_rendered
+chart: packages-build ## lint the chart, render it in every way, compare it with deploy/manifests (needs Go)
+	$(WITH_HELM) $(CARGO) test --quiet --workspace --all-features --test chart --test chart_rendered
 
-manifests: $(HELM) ## render deploy/manifests anew from the chart (needs Go)
-	HELM=$(HELM) deploy/render
-
-$(CURDIR)/target/helm/%/helm:
-	GOBIN=$(@D) CGO_ENABLED=0 go install helm.sh/helm/v4/cmd/helm@$*
+manifests: ## render deploy/manifests anew from the chart (needs Go)
+	$(WITH_HELM) deploy/render
 
 image: packages-build ## an OCI archive with its bill of materials in target/image, without registry, daemon or root
 	$(CARGO) build --release --locked --package rds-csi --bin rds-csi
 	deploy/image/build --binary target/release/rds-csi --output target/image/rds-csi.tar --cache target/image/packages
 
-parts: ## etcd, Kubernetes, sidecars, kwok and helm from their Go modules, kept in target/parts
+parts: ## etcd, Kubernetes, sidecars, kwok, helm, CRDs from their Go modules, kept in target/parts
 	testbed/parts/build
 
 # In a network namespace of its own, which needs root: containers get users, mounts and addresses. Built

@@ -1,8 +1,9 @@
-//! The programs that are not ours, built from their Go modules by `testbed/parts/build`.
+//! What is not ours, from its Go modules by `testbed/parts/build`.
 //!
 //! One folder under `testbed/parts/` for each group: a go.mod with pinned `tool` lines, its go.sum and
-//! what the linker is told. What is built of it lies in `target/parts/<group>-<hash of these>/`, so
-//! that nothing of ours ever rebuilds it, and a changed version always does.
+//! what the linker is told; or, where a module has files that are wanted and no program, which. What
+//! is made of it lies in `target/parts/<group>-<hash of these>/`, so that nothing of ours ever makes
+//! it anew, and a changed version always does.
 
 use std::path::{Path, PathBuf};
 
@@ -12,15 +13,15 @@ use crate::Trouble;
 
 /// Which programs each group has, as Go calls them.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("control-plane", &["kube-apiserver", "kube-controller-manager", "kube-scheduler"]),
+    ("control-plane", &["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"]),
     // The module is go.etcd.io/etcd/server/v3, and Go names a program after its folder.
     ("etcd", &["server"]),
     ("helm", &["helm"]),
     ("kwok", &["kwok"]),
     ("sidecars", &["csi-attacher", "csi-provisioner", "csi-resizer"]),
 ];
-/// What a build is made from; the script hashes the same files in the same order.
-const SOURCES: [&str; 3] = ["go.mod", "go.sum", "ldflags"];
+/// CRDs of others: those of snapshots, and those of the Prometheus operator.
+const CRDS: &str = "crds";
 /// Names another binary of the driver than the one that cargo left, such as that of an image.
 const DRIVER: &str = "RDS_CSI_DRIVER";
 
@@ -38,13 +39,26 @@ pub fn program(name: &str) -> Result<PathBuf, Trouble> {
     Ok(path)
 }
 
+/// Where the CRDs of others lie, a file for each.
+///
+/// # Errors
+/// When they were not fetched yet.
+pub fn crds() -> Result<Vec<PathBuf>, Trouble> {
+    let folder = target().join("parts").join(folder(CRDS)?);
+    let all = std::fs::read_dir(&folder)
+        .map_err(|error| format!("{}: {error}; `make parts` fetches it", folder.display()))?;
+    Ok(all.map(|entry| Ok(entry?.path())).collect::<Result<_, std::io::Error>>()?)
+}
+
 fn source(group: &str) -> PathBuf {
     workspace().join("testbed/parts").join(group)
 }
 
 fn folder(group: &str) -> Result<String, Trouble> {
     let mut hash = Sha256::new();
-    for file in SOURCES {
+    // The script hashes the same files in the same order.
+    let last = if group == CRDS { "files" } else { "ldflags" };
+    for file in ["go.mod", "go.sum", last] {
         let path = source(group).join(file);
         let content = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
         hash.update(&content);
@@ -113,7 +127,7 @@ mod test {
 
     #[test]
     fn a_program_of_no_group_is_refused_by_name() {
-        let error = program("kubectl").unwrap_err().to_string();
-        assert!(error.contains("kubectl"), "{error}");
+        let error = program("kubelite").unwrap_err().to_string();
+        assert!(error.contains("kubelite"), "{error}");
     }
 }

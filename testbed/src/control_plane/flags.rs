@@ -60,6 +60,8 @@ fn apiserver(address: Ipv4Addr, folder: &Path, file: &dyn Fn(&str) -> String) ->
         format!("--audit-policy-file={}", file("audit-policy.json")),
         format!("--audit-log-path={}", file("audit.log")),
         "--profiling=false".into(),
+        // As everywhere: without it a DaemonSet that mounts is refused as a whole.
+        "--allow-privileged=true".into(),
     ]
 }
 
