@@ -7,9 +7,10 @@ ARGS ?=
 SEEDS ?= 100
 SEED ?= 1
 
-# Debian packages: to build, and (openssh) a real SSH server and client for the tests.
+# Debian packages: to build, and for the tests a real SSH server and client (openssh) and file systems
+# as they are really made.
 BUILD_PACKAGES := build-essential libsodium-dev libssl-dev pkg-config
-TEST_PACKAGES := $(BUILD_PACKAGES) openssh-server openssh-client
+TEST_PACKAGES := $(BUILD_PACKAGES) openssh-server openssh-client e2fsprogs xfsprogs btrfs-progs
 E2E_PACKAGES := $(BUILD_PACKAGES) iproute2
 
 .PHONY: help demo test bench simulate simulate-test chart manifests image parts e2e check fmt

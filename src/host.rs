@@ -5,7 +5,23 @@
 //! deadline of its own; what hangs in the kernel beyond it is told as [`Kind::Stuck`] and never
 //! waited for.
 
+pub mod blocking;
+pub mod command;
+pub mod fabrics;
+pub mod files;
+pub mod format;
+pub mod grow;
 mod kind;
+pub mod linux;
+pub mod module;
+pub mod mount;
+pub mod mountinfo;
+pub mod notes;
+pub mod options;
+pub mod signature;
+pub mod stuck;
+pub mod sysfs;
+pub mod uevent;
 
 use std::collections::BTreeMap;
 use std::fmt;
