@@ -13,7 +13,7 @@ BUILD_PACKAGES := build-essential libsodium-dev libssl-dev pkg-config
 TEST_PACKAGES := $(BUILD_PACKAGES) openssh-server openssh-client e2fsprogs xfsprogs btrfs-progs
 E2E_PACKAGES := $(BUILD_PACKAGES) iproute2
 
-.PHONY: help demo test bench simulate simulate-test chart manifests image parts e2e check fmt
+.PHONY: help demo test host-test bench simulate simulate-test chart manifests image parts e2e check fmt
 .PHONY: packages-build packages-test packages-e2e
 
 help: ## this list
@@ -24,6 +24,13 @@ demo: packages-build ## the incident, replayed against a simulated box and clust
 
 test: packages-test ## all tests
 	$(CARGO) test --workspace --all-features
+
+# Root's own mount namespace: what a failed test leaves mounted goes with it.
+host-test: packages-test ## what the node asks of Linux, on real file systems and loop devices (root)
+	@[ "$$(id -u)" = 0 ] || { echo "host-test mounts: run it as root"; exit 1; }
+	$(CARGO) test --all-features --test host_linux --no-run
+	unshare --mount --propagation private $(CARGO) test --quiet --offline --all-features \
+	  --test host_linux -- --ignored --test-threads=1
 
 # The binary is built first and by itself: with the features that are shipped, and no others.
 bench: packages-build ## what it costs: execs, times, memory, against the goals (ARGS="--only memory --strict")
