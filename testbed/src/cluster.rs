@@ -19,7 +19,7 @@ use crate::kubelet::{Kubelet, Power};
 use crate::network::Network;
 use crate::node::Node;
 use crate::storage::StorageBox;
-use crate::{Trouble, parts};
+use crate::{Trouble, parts, process};
 
 /// The driver's name, in every PV.
 pub const DRIVER: &str = "rds.csi.srvlab.io";
@@ -123,9 +123,10 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
             use std::io::Write as _;
-            let troubles = self.kubelet.troubles().join("\n");
-            let _ =
-                writeln!(std::io::stderr(), "logs are in {}\n{troubles}", self.folder.display());
+            let mut told = process::tails(&self.folder);
+            told.push(format!("logs are in {}", self.folder.display()));
+            told.extend(self.kubelet.troubles());
+            let _ = writeln!(std::io::stderr(), "{}", told.join("\n"));
         }
     }
 }

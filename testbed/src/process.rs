@@ -128,6 +128,17 @@ pub fn send(id: u32, signal: Signal) -> Result<(), Trouble> {
     kill_process(id, signal).map_err(|error| format!("process {id:?}: {error}").into())
 }
 
+/// The end of every process's log in a folder, each under its name.
+pub fn tails(folder: &Path) -> Vec<String> {
+    let all = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_log = |path: &PathBuf| {
+        path.extension().is_some_and(|end| end == "log") && !path.ends_with("audit.log")
+    };
+    let mut logs: Vec<PathBuf> = all.map(|entry| entry.path()).filter(is_log).collect();
+    logs.sort();
+    logs.iter().map(|log| format!("--- {} ends with\n{}", log.display(), tail(log))).collect()
+}
+
 /// The end of a log.
 pub fn tail(log: &Path) -> String {
     let text = String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
@@ -158,6 +169,9 @@ mod test {
         process.wait().await.unwrap();
         let error = process.check().unwrap_err().to_string();
         assert!(error.contains("exit status: 3") && error.contains("no room left"), "{error}");
+        std::fs::write(folder.join("audit.log"), "{}").unwrap();
+        let [only] = &tails(&folder)[..] else { panic!("one log") };
+        assert!(only.contains("p.log ends with\nno room left"), "{only}");
         std::fs::remove_dir_all(folder).unwrap();
     }
 

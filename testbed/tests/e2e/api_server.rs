@@ -28,8 +28,14 @@ async fn the_api_server_restarts_forgets_and_is_away_and_no_attachment_is_touche
     let item = || cluster.storage.property(&kept.volume, "comment");
     let record = item();
 
-    // Restarted at once, with a history that no watch can go on from: it is told 410, and lists anew.
+    // Restarted at once, with a history that no watch can go on from: each is told 410, and lists anew.
+    // (A watch that has seen the very last change could go on, so none has.)
     let lists = lists(&cluster);
+    for name in ["unseen-1", "unseen-2", "unseen-3"] {
+        let meta = json!({"name": name, "namespace": "default"});
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta});
+        cluster.create(object).await.unwrap();
+    }
     let mut plane = cluster.plane.lock().await;
     plane.stop_api_server().await.unwrap();
     plane.compact().await.unwrap();

@@ -16,6 +16,7 @@ async fn a_claim_that_fits_nowhere_waits_and_says_why_and_every_access_mode_is_s
     let cluster = installed("claims", &values).await;
     fits_nowhere(&cluster).await;
     fits_no_longer(&cluster).await;
+    class_goes(&cluster).await;
     fits_nowhere_at_once(&cluster).await;
     read_only(&cluster).await;
     one_pod_only(&cluster).await;
@@ -58,6 +59,20 @@ async fn fits_no_longer(cluster: &Cluster) {
     assert!(cluster.storage.rds.fill_pool(POOL, 1 << 40));
     let volume = cluster.bound("late", STEP).await.unwrap();
     cluster.attached(&volume, None, STEP).await.unwrap();
+}
+
+/// What is published of a class goes with it.
+async fn class_goes(cluster: &Cluster) {
+    let classes = objects::resource(&cluster.api, "storage.k8s.io/v1", "StorageClass", None);
+    classes.delete("rds-csi", &kube::api::DeleteParams::default()).await.unwrap();
+    wait::until("nothing is published of a class that is gone", STEP, async || {
+        let all = objects::list(&cluster.api, "storage.k8s.io/v1", "CSIStorageCapacity").await;
+        let all = all.map_err(|error| error.to_string())?;
+        let left = all.iter().find(|one| one["storageClassName"] == "rds-csi");
+        left.map_or(Ok(()), |one| Err(one.to_string()))
+    })
+    .await
+    .unwrap();
 }
 
 /// Bound at once, so no scheduler is asked: the driver refuses, and the claim says why.
