@@ -13,7 +13,7 @@ BUILD_PACKAGES := build-essential libsodium-dev libssl-dev pkg-config
 TEST_PACKAGES := $(BUILD_PACKAGES) openssh-server openssh-client e2fsprogs xfsprogs btrfs-progs
 E2E_PACKAGES := $(BUILD_PACKAGES) iproute2
 
-.PHONY: help demo test host-test bench simulate simulate-test chart manifests image parts e2e check fmt
+.PHONY: help demo test host-test bench simulate simulate-test chart manifests image image-test parts e2e check fmt
 .PHONY: packages-build packages-test packages-e2e
 
 help: ## this list
@@ -61,6 +61,9 @@ manifests: ## render deploy/manifests anew from the chart (needs Go)
 image: packages-build ## an OCI archive with its bill of materials in target/image, without registry, daemon or root
 	$(CARGO) build --release --locked --package rds-csi --bin rds-csi
 	deploy/image/build --binary target/release/rds-csi --output target/image/rds-csi.tar --cache target/image/packages
+
+image-test: image ## look into it, compare it with Debian's packages, hand it to containerd, skopeo and a registry
+	deploy/image/test --archive target/image/rds-csi.tar --cache target/image/packages
 
 parts: ## etcd, Kubernetes, sidecars, kwok, helm, CRDs from their Go modules, kept in target/parts
 	testbed/parts/build

@@ -182,6 +182,12 @@ fn leaves(value: &Value, path: &str, into: &mut BTreeSet<String>) {
     }
 }
 
+/// What a schema says of keys that it does not name.
+fn of_any_key(schema: &Value) -> &Value {
+    let by_name = schema["patternProperties"].as_object();
+    by_name.and_then(|all| all.values().next()).unwrap_or(&schema["additionalProperties"])
+}
+
 /// What the schema says of a path: `Err` with the first part that it does not know.
 fn described<'a>(schema: &'a Value, path: &str) -> Result<&'a Value, String> {
     let mut here = schema;
@@ -189,7 +195,7 @@ fn described<'a>(schema: &'a Value, path: &str) -> Result<&'a Value, String> {
         let next = match part {
             "[]" => &here["items"],
             key => match &here["properties"][key.replace("~1", "/")] {
-                Value::Null => &here["additionalProperties"],
+                Value::Null => of_any_key(here),
                 known => known,
             },
         };
@@ -275,5 +281,44 @@ fn the_schema_has_every_key_of_the_configuration_with_the_words_of_its_reference
             let comment = line.comment.trim_start_matches("[live] ");
             assert_eq!(property["description"], comment, "{place}");
         }
+    }
+}
+
+/// The labels with which the driver registers a series; `None` where it has none of this name.
+fn labels_of(series: &str) -> Option<String> {
+    let folder = std::fs::read_dir(format!("{}/src/metrics", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let mut sources = read("src/metrics.rs");
+    for entry in folder {
+        sources.push_str(&std::fs::read_to_string(entry.unwrap().path()).unwrap());
+    }
+    let (_, rest) = sources.split_once(&format!("\"{series}\","))?;
+    Some(rest.split_once('[')?.1.split_once(']')?.0.to_owned())
+}
+
+#[test]
+fn every_alert_asks_for_a_series_that_the_driver_has_by_labels_that_it_has() {
+    let rules = read("deploy/chart/templates/prometheus-rule.yaml");
+    let mut seen = BTreeSet::new();
+    // Of each series: what follows its name, up to the next one.
+    for part in rules.split("rds_csi_").skip(1) {
+        let end = part.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap();
+        let series = format!("rds_csi_{}", &part[..end]);
+        let labels = labels_of(&series).unwrap_or_else(|| panic!("nobody counts {series}"));
+        if let Some((inside, _)) = part[end..].strip_prefix('{').and_then(|p| p.split_once('}')) {
+            let label = inside.split(['=', '!']).next().unwrap();
+            let known = label == "namespace" || labels.contains(&format!("\"{label}\""));
+            assert!(known, "{series} has no label {label}: {labels}");
+        }
+        seen.insert(series);
+    }
+    assert!(seen.len() >= 8, "{seen:?}");
+    // What alerts are told apart by.
+    for (series, label) in [
+        ("rds_csi_rds_connection_state", "address"),
+        ("rds_csi_holds", "reason"),
+        ("rds_csi_fences_total", "reason"),
+        ("rds_csi_actor_restarts_total", "actor"),
+    ] {
+        assert!(labels_of(series).unwrap().contains(label), "{series}: {label}");
     }
 }

@@ -8,10 +8,13 @@ mod files;
 mod helm;
 #[path = "chart/typed.rs"]
 mod typed;
+#[path = "chart/wrong.rs"]
+mod wrong;
 
 use std::collections::BTreeMap;
 
 use rds_csi::config::live::is_live;
+use rds_csi::config::reference::lines;
 use rds_csi::config::{Config, Sources};
 use serde_json::{Value, json};
 
@@ -117,6 +120,81 @@ async fn every_value_makes_a_difference() {
     }
 }
 
+#[tokio::test]
+async fn every_key_of_a_class_makes_a_difference() {
+    let (all, rendered) = (everything(), render(&everything()).await);
+    let given = yaml(&read("deploy/chart/ci/everything-values.yaml"));
+    let schema: Value = serde_json::from_str(&read("deploy/chart/values.schema.json")).unwrap();
+    for (classes, described) in [
+        ("/storageClasses", "/properties/storageClasses"),
+        ("/snapshots/classes", "/properties/snapshots/properties/classes"),
+    ] {
+        let known = schema.pointer(&format!("{described}/items/properties")).unwrap();
+        let class = given.pointer(&format!("{classes}/0")).unwrap();
+        for key in known.as_object().unwrap().keys() {
+            assert!(!class[key].is_null(), "{classes} of everything has no {key}");
+            let without = all.without(&format!("{classes}/0"), key);
+            let same = match helm(&without, &["template", "rds-csi"]).await {
+                Ok(without) => stable(&without) == stable(&rendered),
+                Err(_) => false,
+            };
+            assert!(!same, "{classes} {key} changes nothing");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_key_of_the_configuration_arrives_in_its_table() {
+    // What the chart fills in itself, and what comes from elsewhere in its values.
+    let ours = ["driver", "http"];
+    let filled =
+        ["cluster.kubeconfig", "cluster.secret_name", "leader.lease", "backends.main.key_path"];
+    let mut values = minimal();
+    let mut wanted = Vec::new();
+    for (table, line) in lines() {
+        let name = format!("{table}.{}", line.key);
+        if ours.contains(&table) || filled.contains(&name.as_str()) {
+            continue;
+        }
+        let value: Value = serde_json::from_str(line.value).unwrap();
+        let places = match table {
+            "" => vec![vec!["config"]],
+            "backends.main" | "backend_defaults" => {
+                vec![vec!["backends", "main"], vec!["config", "backend_defaults"]]
+            }
+            _ => vec![vec!["config", table]],
+        };
+        for place in places {
+            let mut path: Vec<String> = place.iter().map(|part| (*part).to_owned()).collect();
+            let table = path.join(".").replacen("config", "", 1);
+            path.push(line.key.to_owned());
+            values.set(&path, value.clone());
+            wanted.push((table.trim_start_matches('.').to_owned(), line.key, value.clone()));
+        }
+    }
+    assert!(wanted.len() > 60, "{}", wanted.len());
+    let rendered = config_text(&render(&values).await);
+    for (table, key, value) in wanted {
+        let found = in_table(&rendered, &table, key);
+        assert_eq!(found, Some(value), "{table} {key} in {rendered}");
+    }
+}
+
+/// The value of a key in a table of TOML of which each value is JSON, too.
+fn in_table(text: &str, table: &str, key: &str) -> Option<Value> {
+    let mut here = "";
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            here = name;
+        } else if let Some((name, value)) = line.split_once(" = ")
+            && (here, name) == (table, key)
+        {
+            return serde_json::from_str(value).ok();
+        }
+    }
+    None
+}
+
 /// Without what chance makes.
 fn stable(rendered: &str) -> String {
     let is_chance = |line: &&str| !line.starts_with("  key: ");
@@ -160,6 +238,20 @@ async fn wrong_values_are_refused_with_the_name_of_the_key() {
         ("sidecars.provisioner.args", json!(["worker-threads=1"]), "/sidecars/provisioner/args"),
         ("metrics.port", json!(80), "/metrics/port"),
         ("storageClasses", json!([{"name": "a", "reclaimPolicy": "Keep"}]), "reclaimPolicy"),
+        (
+            "storageClasses",
+            json!([{"name": "a", "default": true}, {"name": "b", "default": true}]),
+            "storageClasses",
+        ),
+        ("config.default_backend", json!("other"), "config.default_backend"),
+        ("config.bare_ids", json!("other"), "config.bare_ids"),
+        ("commonLabels", json!({"app.kubernetes.io/name": "x"}), "commonLabels"),
+        (
+            "controller.podLabels",
+            json!({"app.kubernetes.io/instance": "x"}),
+            "/controller/podLabels",
+        ),
+        ("controller.resources.limits", json!({"memory": "much"}), "/controller/resources/limits"),
     ] {
         let mut values = minimal();
         values.set(&path.split('.').map(str::to_owned).collect::<Vec<_>>(), value.clone());
@@ -177,6 +269,34 @@ async fn wrong_values_are_refused_with_the_name_of_the_key() {
     two.set(&["backends".into(), "second".into()], box_);
     let said = refused(&two).await;
     assert!(said.contains("config.bare_ids") && said.contains("main, second"), "{said}");
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_is_refused_wherever_it_stands_and_so_is_every_key_that_nobody_knows() {
+    let schema: Value = serde_json::from_str(&read("deploy/chart/values.schema.json")).unwrap();
+    let (types, bounds) = (wrong::types(&schema), wrong::bounds(&schema));
+    assert!(types.places.len() > 150 && types.closed.len() > 30, "{types:?}");
+    assert!(bounds.places.len() > 100, "{bounds:?}");
+    for wrong in [vec![types, bounds], wrong::objects(&schema)].concat() {
+        let said = refused(&Values::from(wrong.values.clone())).await;
+        for place in &wrong.places {
+            assert!(
+                said.contains(&format!("at '{place}':")),
+                "nobody complains of {place}: {said}"
+            );
+        }
+        for object in &wrong.closed {
+            let told = format!("at '{object}': additional properties '{}' not", wrong::UNKNOWN);
+            assert!(said.contains(&told), "{object} takes any key: {said}");
+        }
+    }
+    // What is not described further is Kubernetes' own, or helm's.
+    let open = wrong::open(&schema, "");
+    for place in &open {
+        let names = ["affinity/", "valueFrom/", "metricsFrom/0/", "egress/0/"];
+        assert!(place == "/global" || names.iter().any(|name| place.contains(name)), "{place}");
+    }
+    assert_eq!(open.len(), 13, "{open:?}");
 }
 
 fn config_text(rendered: &str) -> String {

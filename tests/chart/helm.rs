@@ -17,6 +17,18 @@ impl Values {
         Self(yaml(&read(path)))
     }
 
+    /// Those of the test's own making.
+    pub fn from(values: Value) -> Self {
+        Self(values)
+    }
+
+    /// Without the key at this JSON pointer.
+    pub fn without(&self, folder: &str, key: &str) -> Self {
+        let mut values = self.clone();
+        values.0.pointer_mut(folder).unwrap().as_object_mut().unwrap().remove(key).unwrap();
+        values
+    }
+
     /// What is at this path.
     pub fn get(&self, path: &[String]) -> Option<&Value> {
         path.iter().try_fold(&self.0, |here, key| here.get(key.as_str()))

@@ -73,11 +73,23 @@ key_path = "/etc/rds-csi/ssh/{{ $name }}/key"
 {{- fail (printf "backends.%s.host_key: a host key is never trusted on first use; give it, or host_key_from.secret" $name) -}}
 {{- end -}}
 {{- end -}}
-{{- if gt (len .Values.backends) 1 -}}
 {{- range $key := list "bare_ids" "default_backend" -}}
-{{- if not (hasKey $.Values.backends (index $.Values.config $key)) -}}
-{{- fail (printf "config.%s: with several boxes it must name one of %s" $key (keys $.Values.backends | sortAlpha | join ", ")) -}}
+{{- $name := index $.Values.config $key -}}
+{{- if and (or $name (gt (len $.Values.backends) 1)) (not (hasKey $.Values.backends $name)) -}}
+{{- fail (printf "config.%s: it must name one of %s" $key (keys $.Values.backends | sortAlpha | join ", ")) -}}
 {{- end -}}
 {{- end -}}
+{{- $labels := dict "commonLabels" (.Values.commonLabels | default dict) "controller.podLabels" (.Values.controller.podLabels | default dict) -}}
+{{- range $value, $given := $labels -}}
+{{- range $own := list "name" "instance" "version" "component" -}}
+{{- if hasKey $given (printf "app.kubernetes.io/%s" $own) -}}
+{{- fail (printf "%s: app.kubernetes.io/%s is the chart's own" $value $own) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $defaults := list -}}
+{{- range .Values.storageClasses }}{{ if .default }}{{ $defaults = append $defaults .name }}{{ end }}{{ end -}}
+{{- if gt (len $defaults) 1 -}}
+{{- fail (printf "storageClasses: only one can be the default, not all of %s" (join ", " $defaults)) -}}
 {{- end -}}
 {{- end }}

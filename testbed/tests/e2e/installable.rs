@@ -9,8 +9,8 @@ use crate::tools::Terminal;
 /// Values that are rendered: the least that the chart takes, and everything.
 const VALUES: [&str; 2] =
     ["deploy/chart/ci/minimal-values.yaml", "deploy/chart/ci/everything-values.yaml"];
-/// Strict: a field that nobody knows is an error, not dropped.
-const DRY: &str = "kubectl apply --server-side --validate=strict --dry-run=server --filename -";
+/// Strict: a field that nobody knows is an error, not dropped, and so is what is deprecated.
+const DRY: &str = "kubectl apply --server-side --validate=strict --warnings-as-errors --dry-run=server --filename -";
 
 #[tokio::test]
 #[ignore = "needs the parts: make e2e"]

@@ -44,11 +44,11 @@ const COMMANDS: &[(&str, How)] = &[
     ("make image", By("Makefile", "deploy/image/build")),
     (
         "sudo ctr --namespace k8s.io images import target/image/rds-csi.tar",
-        By("deploy/image/test", "images import"),
+        By("deploy/image/strangers.py", "ctr --namespace k8s.io images import"),
     ),
     (
         "skopeo copy oci-archive:target/image/rds-csi.tar docker://",
-        By("deploy/image/test", "skopeo copy"),
+        By("deploy/image/strangers.py", "skopeo copy oci-archive:"),
     ),
     ("kubectl create namespace rds-csi", Says("namespace/rds-csi created")),
     ("ssh-keygen -q -t ed25519 -N '' -f id_ed25519", Says("")),
