@@ -1,6 +1,7 @@
 //! rds-csi: the CSI driver for the MikroTik ROSE Data Server.
 
 pub mod actors;
+pub mod agent;
 pub mod app;
 pub mod attachment;
 pub mod cli;

@@ -1,0 +1,27 @@
+//! An NQN, taken apart: the volume, and which of its attachments.
+
+/// Hex digits of a nonce.
+const NONCE_DIGITS: usize = 12;
+
+/// The name of the volume, which is the same for all its attachments: the NQN without
+/// `.g<generation>-<nonce>`. A name that comes back (the slot alone, the first driver's NQNs) has
+/// no such end and names the volume as it is.
+pub fn volume_name(nqn: &str) -> &str {
+    split(nqn).map_or(nqn, |(name, _, _)| name)
+}
+
+/// Generation and nonce of an NQN that this driver made for one attachment. `None` for any other.
+pub fn generation(nqn: &str) -> Option<(u64, &str)> {
+    split(nqn).map(|(_, generation, nonce)| (generation, nonce))
+}
+
+fn split(nqn: &str) -> Option<(&str, u64, &str)> {
+    let (name, end) = nqn.rsplit_once(".g")?;
+    let (generation, nonce) = end.split_once('-')?;
+    let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    let is_nonce = nonce.len() == NONCE_DIGITS && nonce.bytes().all(digit);
+    // As it is printed: no sign, no leading zero.
+    let number: u64 = generation.parse().ok()?;
+    let is_ours = is_nonce && number.to_string() == generation && name.contains(':');
+    is_ours.then_some((name, number, nonce))
+}
