@@ -3,11 +3,13 @@
 //! The types are ours, reduced to what decisions need; k8s-openapi and kube are named in
 //! `cluster/` alone.
 
+pub mod agents;
 pub mod api;
 mod attachments;
 pub mod cache;
 pub mod client;
 mod deleting;
+mod entries;
 pub mod events;
 mod identity;
 pub mod leader;
@@ -20,6 +22,7 @@ mod tasks;
 mod volumes;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +51,8 @@ pub struct Node {
     pub ready: bool,
     /// Does it carry the taint `node.kubernetes.io/out-of-service`?
     pub out_of_service: bool,
+    /// Its InternalIP; of several the first.
+    pub address: Option<IpAddr>,
 }
 
 /// What stands in the annotation that holds the copy.

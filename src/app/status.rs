@@ -106,7 +106,7 @@ mod test {
 
     fn node(name: &str, ready: bool) -> Node {
         let name = NodeName::parse(name).unwrap();
-        Node { name, uid: String::new(), ready, out_of_service: !ready }
+        Node { name, uid: String::new(), ready, out_of_service: !ready, address: None }
     }
 
     fn volume(name: &str, copy: CopyState) -> Volume {

@@ -33,13 +33,19 @@ impl Kept for Node {
 /// What we keep of a Node. One without a valid name cannot come from an API server and is ignored.
 pub fn convert(object: core::Node) -> Option<Node> {
     let name = NodeName::parse(object.metadata.name.as_deref()?).ok()?;
-    let conditions = object.status.unwrap_or_default().conditions;
+    let status = object.status.unwrap_or_default();
+    let (conditions, addresses) = (status.conditions, status.addresses);
     let taints = object.spec.unwrap_or_default().taints;
     Some(Node {
         name,
         uid: object.metadata.uid.unwrap_or_default(),
         ready: conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True"),
         out_of_service: taints.iter().flatten().any(|t| t.key == OUT_OF_SERVICE),
+        address: addresses
+            .iter()
+            .flatten()
+            .filter(|address| address.type_ == "InternalIP")
+            .find_map(|address| address.address.parse().ok()),
     })
 }
 
@@ -97,6 +103,23 @@ mod test {
             let got = node(json!(null), json!([taint])).out_of_service;
             assert_eq!(got, expected, "{taint}");
         }
+    }
+
+    #[test]
+    fn the_first_internal_ip_that_is_one_is_the_address() {
+        let with = |addresses: serde_json::Value| {
+            let object =
+                json!({"metadata": {"name": "n1"}, "status": {"addresses": addresses}});
+            convert(serde_json::from_value(object).unwrap()).unwrap().address
+        };
+        let of = |kind: &str, address: &str| json!({"type": kind, "address": address});
+        let many = [
+            of("Hostname", "n1"), of("ExternalIP", "192.0.2.1"), of("InternalIP", "n1.local"),
+            of("InternalIP", "10.0.0.7"), of("InternalIP", "fd00::7"),
+        ];
+        assert_eq!(with(json!(many)), Some("10.0.0.7".parse().unwrap()));
+        assert_eq!(with(json!([of("InternalIP", "fd00::7")])), Some("fd00::7".parse().unwrap()));
+        assert_eq!(with(json!(null)), None);
     }
 
     #[test]

@@ -102,6 +102,7 @@ mod test {
             uid: uid.into(),
             ready: true,
             out_of_service,
+            address: None,
         };
         assert_eq!(order(None, Some("1")), Order::Deleted);
         assert_eq!(order(Some(&node("1", false)), Some("1")), Order::None);

@@ -70,6 +70,7 @@ fn node(name: &str, ready: bool) -> Node {
         uid: name.to_owned(),
         ready,
         out_of_service: false,
+        address: None,
     }
 }
 

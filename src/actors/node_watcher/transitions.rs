@@ -90,6 +90,7 @@ mod test {
             uid: format!("uid of {name}"),
             ready,
             out_of_service: false,
+            address: None,
         }
     }
 

@@ -1,7 +1,8 @@
 use super::*;
 use crate::cluster::mock::{Call, Mock};
 use http::Method;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const LIST: &str = "/api/v1/namespaces/storage/configmaps";
