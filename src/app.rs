@@ -42,6 +42,7 @@ use crate::actors::supervision::{self, Supervision};
 use crate::actors::trigger::{Cause, TriggerHandle};
 use crate::actors::{Shutdown, node_watcher, probe, reconciler};
 use crate::cluster::Cluster;
+use crate::cluster::agents::{self, Agents, NoAgents, NodeAgents, OverHttp};
 use crate::cluster::api::{KubeCluster, Settings};
 use crate::config::Config;
 use crate::grpc::Services;
@@ -142,6 +143,7 @@ struct Common {
     faults: Faults,
     trigger: TriggerHandle,
     cluster: Arc<KubeCluster>,
+    agents: Arc<dyn Agents>,
 }
 
 impl App {
@@ -298,8 +300,9 @@ impl Common {
         let posted = measures.clone();
         let told = Arc::new(move |reason| posted.event(reason));
         let cluster = KubeCluster::new(parts.kube.clone(), settings, told, &parts.log);
+        let agents = agents(parts, &config, &cluster);
         let (log, faults) = (parts.log.clone(), parts.faults.clone());
-        Self { log, config, live, measures, faults, trigger: TriggerHandle::new(), cluster }
+        Self { log, config, live, measures, faults, trigger: TriggerHandle::new(), cluster, agents }
     }
 
     fn supervision(&self, faults: &supervision::Faults) -> Supervision {
@@ -316,6 +319,7 @@ impl Common {
                 default: self.config.default_backend.clone(),
             },
             cluster: self.cluster.clone(),
+            agents: self.agents.clone(),
             turns: Turns::default(),
             limits: self.live.limits(),
             observer: self.measures.clone(),
@@ -352,6 +356,21 @@ impl Common {
             metrics: self.measures.clone(),
         }
     }
+}
+
+/// The agents of nodes, where they are to be asked.
+fn agents(parts: &Parts, config: &Config, cluster: &Arc<KubeCluster>) -> Arc<dyn Agents> {
+    if !config.agents.ask {
+        return Arc::new(NoAgents);
+    }
+    let settings = agents::Settings {
+        driver: config.driver.name.clone(),
+        release: config.driver.release.clone(),
+        namespace: config.driver.namespace.clone(),
+        port: config.agents.port,
+        deadline: config.cluster.request_deadline,
+    };
+    Arc::new(NodeAgents::new(parts.kube.clone(), cluster.clone(), settings, Arc::new(OverHttp), &parts.log))
 }
 
 /// What Probe needs beside the boxes.

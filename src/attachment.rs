@@ -1,5 +1,6 @@
 //! The attachment domain: who may write to a volume. No async, no actix, no kube, no ssh.
 //!
+//! - [`agent_word`]: what the word of a node's agent means for a volume.
 //! - [`ledger`]: the record in the disk's comment, and its copy beside the PV.
 //! - [`standing`]: record against copy: current, ahead, or gone back in time.
 //! - [`export`]: how a disk must be exported for a record, and the names of the hosts.
@@ -10,6 +11,7 @@
 //! - [`verdict`]: what a pass does with one volume, first match wins.
 //! - [`storm`]: too many nodes at once look like our own blindness.
 
+pub mod agent_word;
 pub mod export;
 pub mod first_driver;
 pub mod ledger;

@@ -9,6 +9,7 @@
 //! global configuration: whoever needs a part is given it, or a `watch::Receiver` where it is live.
 //! No secret is ever in here: keys and tokens are named by path.
 
+pub mod agents;
 pub mod backend;
 mod check;
 pub mod cluster;
@@ -33,6 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::agents::AgentsConfig;
 pub use self::backend::{BackendConfig, SecondSession};
 use self::check::Check;
 pub use self::cluster::ClusterConfig;
@@ -66,6 +68,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// `[cluster]`
     pub cluster: ClusterConfig,
+    /// `[agents]`
+    pub agents: AgentsConfig,
     /// `[grpc]`
     pub grpc: GrpcConfig,
     /// `[leader]`
@@ -142,6 +146,7 @@ impl Config {
             );
         self.driver.validate(&mut check);
         self.cluster.validate(&mut check);
+        self.agents.validate(&mut check);
         self.grpc.validate(&mut check);
         self.leader.validate(&mut check);
         self.reconcile.validate(&mut check);

@@ -5,6 +5,7 @@
 //! abandoned at any await: what it did so far is on the box and in Kubernetes, and the next call
 //! or pass goes on from there.
 
+mod agents;
 mod change;
 mod confirm;
 mod create;
@@ -27,6 +28,7 @@ use tokio::sync::watch;
 
 use crate::attachment::storm::Limits as Storm;
 use crate::attachment::verdict::FenceCause;
+use crate::cluster::agents::Agents;
 use crate::cluster::{Cluster, ClusterError};
 use crate::rds::{Failure, Rds};
 use crate::volume::capability::Capability;
@@ -70,6 +72,8 @@ pub struct Operations {
     pub backends: Backends,
     /// Kubernetes.
     pub cluster: Arc<dyn Cluster>,
+    /// The agents of nodes.
+    pub agents: Arc<dyn Agents>,
     /// One turn per volume.
     pub turns: Turns,
     /// How long things may take; may change while we run.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rds_csi::attachment::ledger::{COPY_ANNOTATION, Copy, Record, State};
 use rds_csi::attachment::storm;
+use rds_csi::cluster::agents::NoAgents;
 use rds_csi::cluster::api::{KubeCluster, Settings};
 use rds_csi::cluster::events::Bounds;
 use rds_csi::operations::reconcile::{PassReport, Reconciler};
@@ -159,6 +160,7 @@ impl World {
         let operations = Operations {
             backends: one_box(&os),
             cluster,
+            agents: Arc::new(NoAgents),
             turns: Turns::default(),
             limits: watch::channel(LIMITS).1,
             observer: Arc::new(Deaf),

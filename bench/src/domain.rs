@@ -13,6 +13,7 @@ use rds_csi::actors::supervision::{Faults, Supervision};
 use rds_csi::attachment::storm;
 use rds_csi::cluster::Cluster as _;
 use rds_csi::cluster::Identity;
+use rds_csi::cluster::agents::NoAgents;
 use rds_csi::cluster::api::{KubeCluster, Settings};
 use rds_csi::operations::reconcile::Reconciler;
 use rds_csi::operations::{Backend, Backends, Happened, Limits, Observer, Operations};
@@ -134,6 +135,7 @@ impl Domain {
         let operations = Operations {
             backends: backends(&handles)?,
             cluster: cluster.clone(),
+            agents: Arc::new(NoAgents),
             turns: Turns::default(),
             limits,
             observer: Arc::new(Nobody),

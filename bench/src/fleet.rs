@@ -55,6 +55,7 @@ impl Fleet {
                 image: folder.image(&slot),
                 bytes: GIB,
                 file_system: "ext4".into(),
+                uuid: String::new(),
                 fenced_from: Vec::new(),
             };
             let (nqn, host) = (record.nqn(NQN_BASE, &slot)?, hosts.host(&node)?.nqn);

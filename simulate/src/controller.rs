@@ -13,6 +13,7 @@ use rds_csi::actors::supervision::{Faults, Supervision};
 use rds_csi::actors::trigger::{Cause, Causes, TriggerHandle};
 use rds_csi::actors::{NoMetrics, Shutdown, node_watcher};
 use rds_csi::attachment::storm;
+use rds_csi::cluster::agents::NoAgents;
 use rds_csi::cluster::api::{KubeCluster, Settings};
 use rds_csi::grpc::runs::Runs;
 use rds_csi::mandate::Mandate;
@@ -98,6 +99,7 @@ impl Controller {
         let operations = Operations {
             backends: backends(&name, Arc::new(connection.rds))?,
             cluster: cluster.clone(),
+            agents: Arc::new(NoAgents),
             turns: Turns::default(),
             limits: limits_rx,
             observer: Arc::new(Nobody),

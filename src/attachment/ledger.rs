@@ -314,12 +314,17 @@ impl Record {
 
     /// Held by nobody. Whoever held it may have made a file system.
     pub fn detach(&self) -> Self {
-        Self {
-            state: State::Detached,
-            nodes: Vec::new(),
-            formatted: self.formatted_after_use(),
-            ..self.next()
-        }
+        self.detach_as(self.formatted_after_use())
+    }
+
+    /// Held by nobody; it is known whether there is a file system.
+    pub fn detach_as(&self, formatted: Formatted) -> Self {
+        Self { state: State::Detached, nodes: Vec::new(), formatted, ..self.next() }
+    }
+
+    /// It is known to have a file system.
+    pub fn with_file_system(&self) -> Self {
+        Self { formatted: Formatted::Yes, ..self.next() }
     }
 
     /// Its holders are shut out: their NQN never comes back, but for one in the static form, which
@@ -379,6 +384,9 @@ pub struct Copy {
     pub bytes: u64,
     /// File system, or empty for a raw block volume.
     pub file_system: String,
+    /// Its UUID, where a node has told it; else empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uuid: String,
     /// Nodes from which the volume was fenced and which have not been let in again.
     pub fenced_from: Vec<FencedFrom>,
 }
@@ -396,6 +404,9 @@ pub struct FencedFrom {
     /// the slot (the static form): its host may still wait for that name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_uid: Option<String>,
+    /// The start of its kernel that held the volume, where its agent had told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 //! changed list alone does not end a connection on Linux). So the name is used again only when
 //! somebody vouches for every old host.
 
+use super::agent_word::Agent;
+
 /// Whether a box can be told under which NQN it exports a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -22,19 +24,6 @@ impl Mode {
             Self::Static => "static",
         }
     }
-}
-
-/// What a node's agent says of its host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Agent {
-    /// Nothing: it has never answered. Silence of a source that never spoke proves nothing.
-    NeverAnswered,
-    /// The host has no controller of the volume.
-    ControllerGone,
-    /// The host was started anew since it held the volume.
-    NewBoot,
-    /// The host has a controller of the volume.
-    ControllerLive,
 }
 
 /// What an operator ordered for a node.
@@ -95,8 +84,9 @@ pub fn vouched(old: OldHost) -> Option<Vouched> {
         _ if old.list_is_proven => Some(Vouched::HostList),
         _ if old.returns => Some(Vouched::Returns),
         (Agent::ControllerGone | Agent::NewBoot, _) => Some(Vouched::Agent),
-        (Agent::ControllerLive, _) | (Agent::NeverAnswered, Order::None) => None,
-        (Agent::NeverAnswered, order) => Some(Vouched::Order(order)),
+        (Agent::ControllerLive, _) => None,
+        (Agent::NeverAnswered | Agent::Silent | Agent::Alive, Order::None) => None,
+        (Agent::NeverAnswered | Agent::Silent | Agent::Alive, order) => Some(Vouched::Order(order)),
     }
 }
 
@@ -106,13 +96,17 @@ mod test {
 
     #[test]
     fn a_name_comes_back_only_when_somebody_vouches_for_the_old_host() {
-        use Agent::{ControllerGone, ControllerLive, NeverAnswered, NewBoot};
+        use Agent::{Alive, ControllerGone, ControllerLive, NeverAnswered, NewBoot, Silent};
         use Order::{Deleted, OutOfService};
         let table = [
             // agent, order, returns, list proven
             (NeverAnswered, Order::None, false, false, None),
             (NeverAnswered, OutOfService, false, false, Some(Vouched::Order(OutOfService))),
             (NeverAnswered, Deleted, false, false, Some(Vouched::Order(Deleted))),
+            (Silent, Order::None, false, false, None),
+            (Silent, OutOfService, false, false, Some(Vouched::Order(OutOfService))),
+            (Alive, Order::None, false, false, None),
+            (Alive, Deleted, false, false, Some(Vouched::Order(Deleted))),
             (ControllerGone, Order::None, false, false, Some(Vouched::Agent)),
             (NewBoot, Order::None, false, false, Some(Vouched::Agent)),
             (ControllerLive, Order::None, false, false, None),

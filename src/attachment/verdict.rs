@@ -1,7 +1,7 @@
 //! What a pass does with one volume: facts in, first match wins, action and reason out.
 //!
-//! No I/O and no clock: ages come in as durations. Rows that need a node agent or a ping from the
-//! box are not here yet; without them a node that is only NotReady is reported and nothing more.
+//! No I/O and no clock: ages come in as durations. Rows that need a ping from the box are not here
+//! yet; a node that is only NotReady is reported, with what its agent says, and nothing more.
 
 mod attached;
 
@@ -90,6 +90,8 @@ pub struct Holder {
     pub attachment: AttachmentFacts,
     /// Do counters of any of its volumes still move?
     pub io: Io,
+    /// What its agent says.
+    pub agent: AgentFacts,
     /// Does the copy not say yet that it holds the volume, under this NQN?
     pub is_new: bool,
 }
@@ -127,6 +129,18 @@ pub enum Io {
     Still,
     /// Counters moved.
     Moving,
+}
+
+/// What the agent of a node says. Its silence says nothing here: it never speaks for acting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentFacts {
+    /// Nothing was heard, or nobody asked.
+    Unheard,
+    /// It answers, or its kernel refuses to.
+    Answers,
+    /// It answers, and its host has a connection that works: to this volume, and where its Node
+    /// object is gone, to any of ours.
+    Live,
 }
 
 /// What limits a pass.

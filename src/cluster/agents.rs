@@ -21,8 +21,8 @@ use slog::{Logger, debug, info, o, warn};
 use tokio::time::{Instant, timeout};
 
 pub use self::baseline::Baseline;
+pub use self::get::{OverHttp, Transport, Unanswered};
 use self::baseline::{changes, read, text};
-use self::get::Unanswered;
 use super::entries::{Edits, Entries};
 use super::request::Requests;
 use super::{Cluster, ClusterError};
@@ -109,6 +109,7 @@ pub struct NodeAgents {
     cluster: Arc<dyn Cluster>,
     driver: String,
     port: u16,
+    transport: Arc<dyn Transport>,
     entries: Entries,
     state: Mutex<State>,
     log: Logger,
@@ -133,6 +134,7 @@ impl NodeAgents {
         client: kube::Client,
         cluster: Arc<dyn Cluster>,
         settings: Settings,
+        transport: Arc<dyn Transport>,
         log: &Logger,
     ) -> Self {
         let requests = Requests::new(client, settings.deadline);
@@ -141,6 +143,7 @@ impl NodeAgents {
             cluster,
             driver: settings.driver,
             port: settings.port,
+            transport,
             entries: Entries::new(requests, settings.namespace, name),
             state: Mutex::default(),
             log: log.new(o!("part" => "agents")),
@@ -176,7 +179,7 @@ impl NodeAgents {
         };
         let challenge = Challenge::random();
         let target = format!("{PATH}?challenge={challenge}");
-        let answer = match get::get(address, &target, within).await {
+        let answer = match self.transport.get(address, &target, within).await {
             Ok(answer) => answer,
             Err(Unanswered::Alive(why)) => return Heard::Alive(format!("{address} {why}")),
             Err(Unanswered::Silent(why)) => return Heard::Silent(format!("{address} {why}")),

@@ -1,5 +1,6 @@
 //! The steps of every change: the record on the box, then its copy on the PV.
 
+use super::agents::FileSystem;
 use super::fence::shut_out;
 use super::ground::{Ground, shown};
 use super::{Error, Kind, Operations};
@@ -39,6 +40,7 @@ pub(super) struct Details {
     pub image: Option<ImagePath>,
     pub bytes: Option<u64>,
     pub file_system: Option<String>,
+    pub uuid: Option<String>,
     pub fenced_from: Option<Vec<FencedFrom>>,
 }
 
@@ -46,6 +48,13 @@ impl Details {
     /// What a row of the box tells.
     pub fn of(disk: &Disk) -> Self {
         Self { image: disk.image.clone(), bytes: disk.bytes, ..Self::default() }
+    }
+
+    /// And the file system that was told of.
+    pub fn with(self, found: Option<FileSystem>) -> Self {
+        let Some(found) = found else { return self };
+        let kind = (!found.kind.is_empty()).then_some(found.kind);
+        Self { file_system: kind.or(self.file_system), uuid: Some(found.uuid), ..self }
     }
 }
 
@@ -181,7 +190,7 @@ impl Operations {
             return Err(Error::new(Kind::Precondition, message));
         }
         let shut_out =
-            (record.state == State::Fenced).then(|| shut_out(ground, record, &nodes, &view));
+            (record.state == State::Fenced).then(|| shut_out(ground, record, &nodes, &view, |node| self.boot_of(node)));
         let details = Details { fenced_from: shut_out, ..Details::of(disk) };
         self.write_copy(ground, record, nodes, details).await
     }
@@ -255,9 +264,9 @@ fn next_copy(
         Error::new(Kind::Precondition, message)
     })?;
     let known = ground.volume.as_ref().map(|volume| volume.bytes);
-    let (bytes, file_system, fenced_from) = match before {
-        Some(copy) => (Some(copy.bytes), copy.file_system, copy.fenced_from),
-        None => (known, String::new(), Vec::new()),
+    let (bytes, file_system, uuid, fenced_from) = match before {
+        Some(copy) => (Some(copy.bytes), copy.file_system, copy.uuid, copy.fenced_from),
+        None => (known, String::new(), String::new(), Vec::new()),
     };
     Ok(Copy {
         record: record.text(),
@@ -265,6 +274,7 @@ fn next_copy(
         image,
         bytes: details.bytes.or(bytes).unwrap_or(0),
         file_system: details.file_system.unwrap_or(file_system),
+        uuid: details.uuid.unwrap_or(uuid),
         fenced_from: details.fenced_from.unwrap_or(fenced_from),
     })
 }

@@ -11,6 +11,11 @@ use crate::cluster::{About, Notice, Reason, View};
 use crate::volume::NodeName;
 
 impl Operations {
+    /// The start of this node's kernel that its agent told of last.
+    pub(super) fn boot_of(&self, node: &NodeName) -> Option<String> {
+        self.agents.baseline(node).map(|known| known.boot_id)
+    }
+
     /// Fences the volume, if its record still is `judged`, and returns when it is proven that its
     /// holders write no more. The record that is current then is returned.
     pub(super) async fn fence(
@@ -75,6 +80,7 @@ pub(super) fn shut_out(
     record: &Record,
     nodes: &[NodeName],
     view: &View,
+    boot_of: impl Fn(&NodeName) -> Option<String>,
 ) -> Vec<FencedFrom> {
     let mut out = ground.copy.as_ref().map(|copy| copy.fenced_from.clone()).unwrap_or_default();
     let Some(volume) = &ground.volume else {
@@ -94,8 +100,14 @@ pub(super) fn shut_out(
             uids.push(String::new());
         }
         for attachment in uids {
-            let entry = FencedFrom { node: node.clone(), attachment, node_uid: node_uid.clone() };
-            if !out.contains(&entry) {
+            let entry = FencedFrom {
+                node: node.clone(),
+                attachment,
+                node_uid: node_uid.clone(),
+                boot_id: boot_of(node),
+            };
+            let is_it = |other: &FencedFrom| FencedFrom { boot_id: None, ..other.clone() };
+            if !out.iter().any(|other| is_it(other) == is_it(&entry)) {
                 out.push(entry);
             }
         }

@@ -28,7 +28,7 @@ impl Operations {
         if let Some(old) = self.adopted(&ground).await? {
             return self.publish_old(&ground, &wanted, &old).await;
         }
-        self.check_fenced(&ground, &wanted.node)?;
+        self.check_fenced(&ground, &wanted.node).await?;
         let wish = Wish { node: ground.tag(&wanted.node), sharing: sharing(&wanted) };
         // The copy, or what every new volume has, is the guess that makes one exec enough. It is
         // good for a compare-and-set; whatever else is decided is decided on what was read.
@@ -78,7 +78,7 @@ impl Operations {
     ) -> Result<(), Error> {
         if ground.copied.as_ref() != Some(record) {
             self.follow(ground, record, disk).await?;
-            self.check_fenced(ground, node)?;
+            self.check_fenced(ground, node).await?;
         }
         self.confirm(ground, record).await.map(|_| ())
     }
@@ -107,8 +107,9 @@ impl Operations {
 
     /// A node from which the volume was fenced is let in again when the VolumeAttachment that it
     /// had then is gone: until then kubelet may still believe in its old mount. It has none where
-    /// that VolumeAttachment was never attached; nobody would take it away.
-    fn check_fenced(&self, ground: &Ground, node: &NodeName) -> Result<(), Error> {
+    /// that VolumeAttachment was never attached; nobody would take it away. And, where its agent has
+    /// ever answered, when that shows that nothing of the old attachment is left.
+    async fn check_fenced(&self, ground: &Ground, node: &NodeName) -> Result<(), Error> {
         let view = self.cluster.view();
         let remains = |(entry, va): (&FencedFrom, &Attachment)| entry.node == *node && va.attached;
         if still_fenced(ground, &view).any(remains) {
@@ -118,7 +119,23 @@ impl Operations {
             );
             return Err(Error::new(Kind::Precondition, message));
         }
-        Ok(())
+        // Kept until it is let in: whose VolumeAttachment is gone may still have its controller.
+        let fenced = ground.copy.iter().flat_map(|copy| &copy.fenced_from);
+        let Some(last) = fenced.filter(|entry| entry.node == *node).last() else {
+            return Ok(());
+        };
+        let agent = self.agent_of(ground, node, last.boot_id.as_deref()).await?;
+        if agent.lets_in() {
+            return Ok(());
+        }
+        let message = format!(
+            "volume {} was fenced from node {node}, and the agent of that node {}; the node is let \
+             in again when its agent shows that the old controller is gone, or that the host was \
+             started anew",
+            ground.id,
+            agent.sentence()
+        );
+        Err(Error::new(Kind::Precondition, message))
     }
 
     /// Writes the record, exports, writes the copy.
@@ -138,7 +155,8 @@ impl Operations {
             Changed::Differs(disk) => return Ok(Attached::Differs(disk)),
         };
         let view = self.cluster.view();
-        let fenced_from = still_kept_out(ground, &view);
+        let has_spoken = |node: &NodeName| self.agents.baseline(node).is_some();
+        let fenced_from = still_kept_out(ground, &view, &wanted.node, has_spoken);
         let details = Details {
             file_system: Some(file_system(wanted)),
             fenced_from: Some(fenced_from),

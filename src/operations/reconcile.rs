@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! look ──▶ close what may not be open ──▶ restore, repair, follow ──▶ read counters ──▶ fence, release
+//!      ──▶ listen to agents
 //! ```
 //!
 //! One exec reads a box; Kubernetes is read from the caches. A pass keeps nothing that it needs but
@@ -12,6 +13,7 @@
 mod act;
 mod counters;
 mod facts;
+mod listen;
 mod memory;
 mod survey;
 
@@ -24,12 +26,13 @@ use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::{Instant, timeout};
 
-use self::facts::Found;
+use self::facts::{Found, Seen};
 use self::memory::Memory;
 use self::survey::Survey;
 use super::{Backend, Backends, Error, Happened, Operations};
 use crate::attachment::standing::{Standing, standing};
-use crate::attachment::verdict::{Action, FenceCause, Io, Rules, Verdict, verdict};
+use crate::attachment::verdict::{Action, FenceCause, Rules, Verdict, verdict};
+use crate::cluster::agents::Heard;
 use crate::cluster::{About, Deleting, Identity, Notice, Reason, View};
 use crate::mandate::Mandate;
 use crate::rds::{Command, Disk};
@@ -42,6 +45,9 @@ const SOON: Duration = Duration::from_secs(2);
 
 /// How long the table of a box may take. The pass of all boxes waits for the slowest.
 const TABLE_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long agents are waited for by a pass.
+const WITNESSES_WITHIN: Duration = Duration::from_secs(2);
 
 /// When to look again at what speaks against acting.
 const HOLD_POLL: Duration = Duration::from_secs(10);
@@ -150,7 +156,7 @@ impl Reconciler {
     /// What a pass would do with each volume. This is all of a pass that neither waits nor acts.
     pub fn verdicts(&self, sight: Sight<'_>, view: &View) -> Vec<Verdict> {
         let found = self.survey(sight, view, &BTreeSet::new());
-        self.judge_all(&found, &BTreeMap::new()).into_iter().map(|(_, verdict)| verdict).collect()
+        self.judge_all(&found, &Seen::default()).into_iter().map(|(_, verdict)| verdict).collect()
     }
 
     /// Every volume; what is missing is remembered.
@@ -198,7 +204,7 @@ impl Reconciler {
         why: String,
         report: &mut PassReport,
     ) {
-        let verdicts = self.judge_all(found, &BTreeMap::new());
+        let verdicts = self.judge_all(found, &Seen::default());
         let is_older = |found: &Found<'_>| {
             let record = found.record.as_deref().ok().filter(|_| found.is_ours);
             let standing = record.map(|record| standing(record, found.copied.as_deref()));
@@ -217,8 +223,7 @@ impl Reconciler {
 
     async fn act(&self, sight: Sight<'_>, found: &[Found<'_>], report: &mut PassReport) {
         let identity = sight.identity;
-        let verdicts = self.judge_all(found, &BTreeMap::new());
-        self.tell_suspects(&verdicts);
+        let verdicts = self.judge_all(found, &Seen::default());
         // Whatever may not be open is closed first, on all volumes, before anything is put back.
         let mut open = Vec::new();
         let mut direct = Vec::new();
@@ -243,6 +248,8 @@ impl Reconciler {
         self.operations.observer.happened(Happened::Attached(attached));
         let held = busy + verdicts.iter().filter(|(_, v)| v.action == Action::Hold).count();
         self.operations.observer.happened(Happened::Held(held));
+        self.tell_suspects(&verdicts).await;
+        self.listen(identity, found, report).await;
     }
 
     /// Nodes whose Node object or VolumeAttachment is gone: fenced, unless counters of their
@@ -265,12 +272,18 @@ impl Reconciler {
             candidates.iter().flat_map(|found| found.holder_names()).collect();
         let everything: Vec<&Found<'_>> = verdicts.iter().map(|(found, _)| *found).collect();
         let interval = self.operations.limits.borrow().counter_interval;
-        let io = counters::read(sight.tables, &everything, &suspects, interval).await;
+        // Beside the counters, which take longer.
+        let silent: BTreeSet<NodeName> = suspects.iter().copied().cloned().collect();
+        let (io, witnesses) = tokio::join!(
+            counters::read(sight.tables, &everything, &suspects, interval),
+            self.operations.hear_all(silent, WITNESSES_WITHIN),
+        );
+        let seen = Seen { io, witnesses };
         // That took a while. A node that has come back meanwhile is not gone.
         let view = self.operations.cluster.view();
         let mut now = sight.volumes(&view, &self.operations.backends);
         now.retain(|found| candidates.iter().any(|candidate| candidate.id == found.id));
-        let judged = self.judge_all(&now, &io);
+        let judged = self.judge_all(&now, &seen);
         let mut allowed = Vec::new();
         let mut held = 0;
         for (found, verdict) in &judged {
@@ -322,14 +335,14 @@ impl Reconciler {
     fn judge_all<'a>(
         &self,
         found: &'a [Found<'a>],
-        io: &BTreeMap<NodeName, Io>,
+        seen: &Seen,
     ) -> Vec<(&'a Found<'a>, Verdict)> {
         let limits = *self.operations.limits.borrow();
         let rules = Rules { grace: limits.grace, orphan_grace: limits.orphan_grace };
         let (memory, now) = (self.memory(), Instant::now());
         let mut holders = Vec::new();
         let judge = |found: &'a Found<'a>| {
-            let facts = found.facts(&memory, io, now, std::mem::take(&mut holders));
+            let facts = found.facts(&memory, seen, now, std::mem::take(&mut holders));
             let verdict = verdict(&facts, rules);
             holders = facts.holders;
             (found, verdict)
@@ -397,20 +410,28 @@ impl Reconciler {
         }
     }
 
-    fn tell_suspects(&self, verdicts: &[(&Found<'_>, Verdict)]) {
+    async fn tell_suspects(&self, verdicts: &[(&Found<'_>, Verdict)]) {
         let suspect = verdicts.iter().filter(|(_, v)| v.action == Action::Suspect);
         let mut nodes: Vec<&NodeName> = suspect.flat_map(|(found, _)| found.not_ready()).collect();
         nodes.sort();
         nodes.dedup();
         self.operations.observer.happened(Happened::SuspectNodes(nodes.len()));
+        let asked = nodes.iter().copied().cloned().collect();
+        let witnesses = self.operations.hear_all(asked, WITNESSES_WITHIN).await;
         for node in nodes {
             let count = verdicts.iter().filter(|(found, _)| found.is_held_by(node)).count();
             self.operations.cluster.post(Notice {
                 reason: Reason::NodeSuspect,
                 about: About::Node(node.clone()),
                 note: format!(
-                    "node {node} is not Ready and holds {count} volumes; they are fenced when its \
-                     Node object is deleted or it is tainted out-of-service"
+                    "node {node} is not Ready{} and holds {count} volumes; they are fenced when its \
+                     Node object is deleted or it is tainted out-of-service",
+                    match witnesses.get(node) {
+                        Some(Heard::Said(_)) =>
+                            ", though its agent answers (it lost the API server, not its disks),",
+                        Some(Heard::Alive(_)) => ", though its kernel is alive,",
+                        Some(Heard::Silent(_)) | None => "",
+                    }
                 ),
             });
         }

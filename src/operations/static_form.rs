@@ -3,7 +3,8 @@
 use super::ground::Ground;
 use super::{Error, Kind, Operations};
 use crate::attachment::ledger::{FencedFrom, Record, State};
-use crate::attachment::static_form::{Agent, Mode, OldHost, Order, Vouched, vouched};
+use crate::attachment::agent_word::Agent;
+use crate::attachment::static_form::{Mode, OldHost, Order, Vouched, vouched};
 use crate::cluster::{Node, View};
 use crate::volume::NodeName;
 
@@ -24,19 +25,21 @@ impl Operations {
         for entry in ground.copy.iter().flat_map(|copy| &copy.fenced_from) {
             if let Some(uid) = &entry.node_uid {
                 let returns = entry.node == *wanted && untouched(wanted);
-                self.vouch(ground, &entry.node, Some(uid), returns).await?;
+                let boot_id = entry.boot_id.as_deref();
+                self.vouch(ground, &entry.node, Some(uid), boot_id, returns).await?;
             }
         }
         Ok(())
     }
 
     /// Is the host on this node no longer to be waited for? `uid` is that of the Node object when it
-    /// was shut out, where it is known.
+    /// was shut out, `boot_id` the start of its kernel then, where they are known.
     pub(super) async fn vouch(
         &self,
         ground: &Ground,
         node: &NodeName,
         uid: Option<&str>,
+        boot_id: Option<&str>,
         returns: bool,
     ) -> Result<Vouched, Error> {
         if let Some(why) = self.blindness() {
@@ -44,15 +47,20 @@ impl Operations {
             return Err(Error::new(Kind::Unavailable, message));
         }
         let order = order(self.cluster.node(node).await?.as_ref(), uid);
-        // This version has no agents on nodes, and no drill that proves the list of hosts.
-        let agent = Agent::NeverAnswered;
+        // One who returns is let in whatever its agent says.
+        let agent = match returns {
+            true => Agent::NeverAnswered,
+            false => self.agent_of(ground, node, boot_id).await?,
+        };
+        // No drill has proven the list of hosts.
         let old = OldHost { agent, order, returns, list_is_proven: false };
         let Some(vouched) = vouched(old) else {
             let message = format!(
                 "volume {} was taken from node {node} while that was silent, and its export has a \
-                 name that comes back: the old host could write again; delete the Node or taint it \
-                 node.kubernetes.io/out-of-service once it is off",
-                ground.id
+                 name that comes back: the old host could write again; its agent {}; delete the Node \
+                 or taint it node.kubernetes.io/out-of-service once it is off",
+                ground.id,
+                agent.sentence()
             );
             return Err(Error::new(Kind::Precondition, message));
         };
@@ -63,9 +71,15 @@ impl Operations {
 }
 
 /// What remains of those shut out once a node is let in: those whose old VolumeAttachment is still
-/// there, and those who may wait for the name of the slot, as long as that is not given to anybody.
-/// Where it is, somebody has vouched for each of them.
-pub(super) fn still_kept_out(ground: &Ground, view: &View) -> Vec<FencedFrom> {
+/// there, those who may wait for the name of the slot, as long as that is not given to anybody
+/// (where it is, somebody has vouched for each of them), and those whose agent must be heard before
+/// they are let in themselves. `wanted` is the node that is let in.
+pub(super) fn still_kept_out(
+    ground: &Ground,
+    view: &View,
+    wanted: &NodeName,
+    has_spoken: impl Fn(&NodeName) -> bool,
+) -> Vec<FencedFrom> {
     let waits = |entry: &FencedFrom| {
         let node = view.nodes.get(&entry.node);
         let uid = entry.node_uid.as_deref().filter(|_| ground.mode() == Mode::Usual)?;
@@ -73,10 +87,20 @@ pub(super) fn still_kept_out(ground: &Ground, view: &View) -> Vec<FencedFrom> {
     };
     let is_there =
         |entry: &FencedFrom| view.attachments.values().any(|va| va.version.uid == entry.attachment);
-    let fenced = ground.copy.iter().flat_map(|copy| &copy.fenced_from);
-    fenced
+    // One entry for each is enough: a later one was written when it was shut out again.
+    let all = || ground.copy.iter().flat_map(|copy| &copy.fenced_from);
+    let is_heard_first = |entry: &FencedFrom| {
+        let last = all().filter(|other| other.node == entry.node).last();
+        entry.node != *wanted
+            && view.nodes.contains_key(&entry.node)
+            && last.is_some_and(|last| std::ptr::eq(last, entry))
+            && has_spoken(&entry.node)
+    };
+    let is_kept =
+        |entry: &&FencedFrom| waits(entry).is_some() || is_there(entry) || is_heard_first(entry);
+    all()
+        .filter(is_kept)
         .map(|entry| FencedFrom { node_uid: waits(entry), ..entry.clone() })
-        .filter(|entry| entry.node_uid.is_some() || is_there(entry))
         .collect()
 }
 

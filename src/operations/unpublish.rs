@@ -72,7 +72,7 @@ impl Operations {
         };
         let stay = ground.names(&next.nodes, &view);
         let fenced_from =
-            (next.state == State::Fenced).then(|| shut_out(ground, &next, &stay, &view));
+            (next.state == State::Fenced).then(|| shut_out(ground, &next, &stay, &view, |node| self.boot_of(node)));
         let details = Details { fenced_from, ..Details::default() };
         self.write_copy(ground, &next, stay, details).await?;
         slog::info!(self.log, "lost volume detached"; "volume" => %ground.id);
@@ -107,8 +107,30 @@ impl Operations {
                 self.confirm(ground, &record).await?;
                 Ok(Left::Done)
             }
-            (Answer::Refuse, _) => Err(not_alone(ground, &nodes)),
+            (Answer::Refuse, _) => self.leave_silent(ground, leaving, &record, &nodes).await,
         }
+    }
+
+    /// One of several leaves, and kubelet does not say that it is well. Its agent may.
+    async fn leave_silent(
+        &self,
+        ground: &mut Ground,
+        leaving: Option<NodeTag>,
+        record: &Record,
+        nodes: &[NodeName],
+    ) -> Result<Left, Error> {
+        let is_it = |node: &&NodeName| Some(ground.tag(node)) == leaving;
+        let (Some(tag), Some(node)) = (leaving, nodes.iter().find(is_it)) else {
+            return Err(not_alone(ground, nodes));
+        };
+        let boot_id = self.boot_of(node);
+        let agent = self.agent_of(ground, node, boot_id.as_deref()).await?;
+        if agent.has_let_go() {
+            return self.leave_one(ground, record, tag).await;
+        }
+        let error = not_alone(ground, nodes);
+        let message = format!("{}; the agent of node {node} {}", error.message, agent.sentence());
+        Err(Error { message, ..error })
     }
 
     /// Does kubelet report that node as Ready? While the watches fail, what they have shown proves
@@ -125,14 +147,16 @@ impl Operations {
         record: &Record,
         nodes: &[NodeName],
     ) -> Result<Left, Error> {
-        let next = record.detach();
+        let (formatted, found) = self.formatted_after(ground, record, nodes).await;
+        let next = record.detach_as(formatted);
         let terms = ground.terms(&next, &[])?;
         let from = record.text();
         let wanted = Wanted { from: &from, to: &next, terms: Some(&terms), grow_to: None };
         let Changed::Done(disk) = self.change(ground, wanted).await? else {
             return Ok(Left::Look);
         };
-        self.write_copy(ground, &next, Vec::new(), Details::of(&disk)).await?;
+        let details = Details::of(&disk).with(found);
+        self.write_copy(ground, &next, Vec::new(), details).await?;
         slog::info!(self.log, "volume detached"; "volume" => %ground.id, "nodes" => ?nodes);
         self.tell(ground, Reason::VolumeDetached, format!("detached from {nodes:?}"));
         Ok(Left::Done)

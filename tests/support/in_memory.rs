@@ -2,6 +2,7 @@
 //! the simulated box (its console, without SSH) and the API server double (without a socket).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +11,9 @@ use async_trait::async_trait;
 use rds_csi::attachment::export::Hosts;
 use rds_csi::attachment::ledger::{COPY_ANNOTATION, Copy, Record};
 use rds_csi::attachment::storm;
+use rds_csi::agent::{Challenge, Keys, Report, VolumeWord, seal};
 use rds_csi::cluster::Cluster as _;
+use rds_csi::cluster::agents::{self, NodeAgents, Transport, Unanswered};
 use rds_csi::cluster::api::{KubeCluster, Settings};
 use rds_csi::operations::reconcile::{PassReport, Reconciler};
 use rds_csi::operations::{
@@ -35,6 +38,8 @@ pub const FOLDER: &str = "storage-pool/volumes";
 pub const GIB: u64 = 1 << 30;
 const NAMESPACE: &str = "rds-csi";
 const NODES: [&str; 3] = ["node-a", "node-b", "node-c"];
+/// The port of agents.
+const AGENTS_PORT: u16 = 9809;
 
 /// What a node is given.
 pub type PublishContext = BTreeMap<String, String>;
@@ -96,6 +101,45 @@ pub fn read(answer: ExecResult, tag: &str) -> Result<Reply, Failure> {
     reply::read(&output, tag).map_err(|said| Failure::Unfinished { address, said })
 }
 
+/// The agents of nodes by address, without a socket. One that was never given a word is silent.
+#[derive(Default)]
+pub struct Town(Mutex<BTreeMap<SocketAddr, Manner>>);
+
+/// How an agent answers.
+#[derive(Clone)]
+pub enum Manner {
+    /// With this report, sealed with these keys.
+    Says(Report, Keys),
+    /// With these bytes, whatever it is asked.
+    Repeats(Vec<u8>),
+    /// Its kernel refuses the connection.
+    Refuses,
+}
+
+#[async_trait]
+impl Transport for Town {
+    async fn get(
+        &self,
+        address: SocketAddr,
+        target: &str,
+        within: Duration,
+    ) -> Result<Vec<u8>, Unanswered> {
+        let manner = self.0.lock().unwrap().get(&address).cloned();
+        match manner {
+            None => {
+                sleep(within).await;
+                Err(Unanswered::Silent("is silent".into()))
+            }
+            Some(Manner::Refuses) => Err(Unanswered::Alive("refuses".into())),
+            Some(Manner::Repeats(bytes)) => Ok(bytes),
+            Some(Manner::Says(report, keys)) => {
+                let challenge = target.strip_prefix("/agent?challenge=").unwrap();
+                Ok(seal(&report, &keys, &Challenge::parse(challenge).unwrap()).unwrap())
+            }
+        }
+    }
+}
+
 /// What operations told.
 #[derive(Default)]
 pub struct Told(Mutex<Vec<Happened>>);
@@ -117,6 +161,7 @@ pub struct World {
     pub os: RouterOs,
     pub api: ApiServer,
     pub cluster: Arc<KubeCluster>,
+    pub town: Arc<Town>,
     pub operations: Operations,
     pub reconciler: Reconciler,
     pub told: Arc<Told>,
@@ -174,13 +219,19 @@ impl World {
         });
         api.create(namespace).unwrap();
         for name in NODES {
-            api.create(objects::node(name).build()).unwrap();
+            let address = address_of(name).ip().to_string();
+            api.create(objects::node(name).internal_ip(&address).build()).unwrap();
         }
         Self::over(os, api).await
     }
 
     /// Another controller over the same box and the same cluster.
     pub async fn over(os: RouterOs, api: ApiServer) -> Self {
+        Self::beside(os, api, Arc::default()).await
+    }
+
+    /// The same, beside these agents.
+    async fn beside(os: RouterOs, api: ApiServer, town: Arc<Town>) -> Self {
         let log = slog::Logger::root(slog::Discard, slog::o!());
         let settings = Settings {
             driver: DRIVER.into(),
@@ -193,7 +244,16 @@ impl World {
             events: tokio::sync::watch::channel(rds_csi::cluster::events::Bounds::default()).1,
         };
         let client = kube::Client::new(api.service(), "default");
-        let cluster = KubeCluster::new(client, settings, Arc::new(|_| {}), &log);
+        let cluster = KubeCluster::new(client.clone(), settings, Arc::new(|_| {}), &log);
+        let agents = agents::Settings {
+            driver: DRIVER.into(),
+            release: "rds-csi".into(),
+            namespace: NAMESPACE.into(),
+            port: AGENTS_PORT,
+            deadline: Duration::from_secs(10),
+        };
+        let agents = NodeAgents::new(client, cluster.clone(), agents, town.clone(), &log);
+        let agents = Arc::new(agents);
         let stop = CancellationToken::new();
         cluster.start(&stop);
         cluster.synced().await;
@@ -204,6 +264,7 @@ impl World {
         let operations = Operations {
             backends: backends(&os),
             cluster: cluster.clone(),
+            agents: agents.clone(),
             turns: Turns::default(),
             limits,
             observer: told.clone(),
@@ -217,6 +278,7 @@ impl World {
             os,
             api,
             cluster,
+            town,
             reconciler: Reconciler::new(operations.clone()),
             operations,
             told,
@@ -233,11 +295,18 @@ impl World {
 impl World {
     /// The controller dies, and another one starts with what box and cluster tell.
     pub async fn restart(&mut self) {
-        let mut next = Self::over(self.os.clone(), self.api.clone()).await;
+        let town = self.town.clone();
+        let mut next = Self::beside(self.os.clone(), self.api.clone(), town).await;
         next.nqns = std::mem::take(&mut self.nqns);
         next.attachments = AtomicU64::new(self.attachments.load(Ordering::Relaxed));
         *self = next;
     }
+}
+
+/// Where a node's agent is.
+fn address_of(node: &str) -> SocketAddr {
+    let last = node.bytes().last().unwrap();
+    SocketAddr::from(([10, 1, 0, last], AGENTS_PORT))
 }
 
 fn backends(os: &RouterOs) -> Backends {
@@ -385,6 +454,31 @@ impl World {
     pub async fn delete_node(&self, node: &str) {
         self.api.delete("nodes", node).unwrap();
         self.settle().await;
+    }
+}
+
+/// What agents do.
+impl World {
+    /// The agent of this node says this of its volumes from now on.
+    pub async fn says(&self, of: &str, boot_id: &str, volumes: Vec<VolumeWord>) {
+        let report = Report {
+            driver: DRIVER.into(),
+            node: node(of),
+            boot_id: boot_id.into(),
+            volumes: Some(volumes),
+        };
+        let identity = self.cluster.identity().await.unwrap();
+        self.behaves(of, Manner::Says(report, Keys::of(&identity.secret).unwrap()));
+    }
+
+    /// The agent of this node answers like this from now on.
+    pub fn behaves(&self, of: &str, manner: Manner) {
+        self.town.0.lock().unwrap().insert(address_of(of), manner);
+    }
+
+    /// The agent of this node is silent from now on.
+    pub fn falls_silent(&self, of: &str) {
+        self.town.0.lock().unwrap().remove(&address_of(of));
     }
 }
 

@@ -4,7 +4,7 @@
 //! same. There only orders are followed, and everything else is reported.
 
 use super::{
-    Action, AttachmentFacts, DiskFacts, Facts, FenceCause, Holder, Io, Presence, Rules, Verdict,
+    Action, AgentFacts, AttachmentFacts, DiskFacts, Facts, FenceCause, Holder, Io, Presence, Rules, Verdict,
     verdict_of,
 };
 use crate::attachment::ledger::{Record, Sharing};
@@ -72,6 +72,11 @@ fn holder_verdict(
                 if usual { "the VolumeAttachment is gone" } else { ATTACHMENT_GONE_STATIC };
             (since, FenceCause::AttachmentGone, reason)
         }
+        (Presence::NotReady, _) if holder.agent != AgentFacts::Unheard => {
+            let reason = "the node is NotReady, and its agent answers: it lost the API server, not \
+                          its disks";
+            return verdict_of(Suspect, reason);
+        }
         (Presence::NotReady, _) => return verdict_of(Suspect, "the node is NotReady"),
         (Presence::Ready, _) => return verdict_of(Nothing, "healthy"),
     };
@@ -86,6 +91,9 @@ fn holder_verdict(
         _ if !usual && cause == FenceCause::AttachmentGone => verdict_of(Report, reason),
         Io::Unread => verdict_of(Action::ReadIo(cause), reason),
         Io::Moving => verdict_of(Hold, "volumes of the node are still being written or read"),
+        _ if holder.agent == AgentFacts::Live => {
+            verdict_of(Hold, "the agent of the node shows a connection that works")
+        }
         Io::Untold | Io::Still => verdict_of(Action::Fence(cause), reason),
     }
 }

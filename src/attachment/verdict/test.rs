@@ -24,6 +24,7 @@ fn holder() -> Holder {
     Holder {
         presence: Presence::Ready,
         out_of_service: false,
+        agent: AgentFacts::Unheard,
         attachment: AttachmentFacts::Present,
         io: Io::Unread,
         is_new: true,

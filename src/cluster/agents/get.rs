@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
@@ -14,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::agent::ANSWER_MAX;
-use crate::logging::Chain;
+use crate::cluster::request::reason;
 
 /// Room for the head of an answer, in bytes.
 const HEAD_MAX: usize = 16 * 1024;
@@ -28,12 +29,35 @@ pub enum Unanswered {
     Silent(String),
 }
 
-/// Asks `address` for `target`, and waits `within` at most.
-pub async fn get(
-    address: SocketAddr,
-    target: &str,
-    within: Duration,
-) -> Result<Vec<u8>, Unanswered> {
+/// How agents are reached.
+#[async_trait]
+pub trait Transport: Send + Sync {
+    /// Asks `address` for `target`, and waits `within` at most.
+    async fn get(
+        &self,
+        address: SocketAddr,
+        target: &str,
+        within: Duration,
+    ) -> Result<Vec<u8>, Unanswered>;
+}
+
+/// Over TCP, as agents are.
+#[derive(Debug, Clone, Copy)]
+pub struct OverHttp;
+
+#[async_trait]
+impl Transport for OverHttp {
+    async fn get(
+        &self,
+        address: SocketAddr,
+        target: &str,
+        within: Duration,
+    ) -> Result<Vec<u8>, Unanswered> {
+        get(address, target, within).await
+    }
+}
+
+async fn get(address: SocketAddr, target: &str, within: Duration) -> Result<Vec<u8>, Unanswered> {
     let end = Instant::now() + within;
     let stream = match timeout_at(end, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => stream,
@@ -65,7 +89,7 @@ async fn exchange(
     address: SocketAddr,
     target: &str,
 ) -> Result<Vec<u8>, String> {
-    let failed = |error: hyper::Error| format!("sends no answer: {}", Chain(&error));
+    let failed = |error: hyper::Error| format!("sends no answer: {}", reason(&error));
     let handshake = http1::Builder::new().max_buf_size(HEAD_MAX).handshake(TokioIo::new(stream));
     let (mut sender, connection) = handshake.await.map_err(failed)?;
     // Moves the bytes; what becomes of it is told by the request.

@@ -36,6 +36,7 @@ fn copy(nodes: &[&str]) -> Copy {
         image: ImagePath::parse("pool/pvc-1.img").unwrap(),
         bytes: 1,
         file_system: "ext4".into(),
+        uuid: String::new(),
         fenced_from: Vec::new(),
     }
 }

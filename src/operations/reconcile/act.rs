@@ -99,7 +99,7 @@ impl Act<'_> {
         }
     }
 
-    fn ground(self, found: &Found<'_>) -> Result<Option<Ground>, Error> {
+    pub(super) fn ground(self, found: &Found<'_>) -> Result<Option<Ground>, Error> {
         let Some(turn) = self.operations.turns.take(&found.id) else {
             return Ok(None);
         };

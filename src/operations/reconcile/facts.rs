@@ -10,9 +10,11 @@ use super::memory::Memory;
 use crate::attachment::ledger::{Copy, HOLDERS_MAX, Record, Sharing, State, Unreadable};
 use crate::attachment::static_form::Mode;
 use crate::attachment::verdict::{
-    AttachmentFacts, ClaimFacts, CopyFacts, DiskFacts, Facts, FirstDriver, Holder, Io, Presence,
+    AgentFacts, AttachmentFacts, ClaimFacts, CopyFacts, DiskFacts, Facts, FirstDriver, Holder, Io, Presence,
 };
+use crate::cluster::agents::Heard;
 use crate::cluster::{Attachment, CopyState, Node, Volume};
+use crate::operations::agents::{Witnesses, names_of};
 use crate::rds::Disk;
 use crate::volume::{NodeName, VolumeId};
 
@@ -21,6 +23,8 @@ use crate::volume::{NodeName, VolumeId};
 #[derive(Debug)]
 pub(super) struct Found<'a> {
     pub id: VolumeId,
+    /// What precedes `:<slot>` in every NQN.
+    pub nqn_base: &'a str,
     pub mode: Mode,
     pub first_driver: Option<FirstDriver>,
     pub disk: Option<&'a Disk>,
@@ -60,11 +64,26 @@ impl Held<'_> {
         self.node.is_some_and(|node| node.ready)
     }
 
+    fn agent(&self, names: &[String], seen: &Seen) -> AgentFacts {
+        match seen.witnesses.get(self.name) {
+            None | Some(Heard::Silent(_)) => AgentFacts::Unheard,
+            Some(Heard::Alive(_)) => AgentFacts::Answers,
+            Some(Heard::Said(word)) => {
+                let any = self.node.is_none() && word.is_connected();
+                match any || names.iter().any(|name| word.is_connected_to(name)) {
+                    true => AgentFacts::Live,
+                    false => AgentFacts::Answers,
+                }
+            }
+        }
+    }
+
     fn facts(
         &self,
         id: &VolumeId,
+        names: &[String],
         memory: &Memory,
-        io: &BTreeMap<NodeName, Io>,
+        seen: &Seen,
         now: Instant,
     ) -> Holder {
         let presence = match self.node {
@@ -83,10 +102,20 @@ impl Held<'_> {
             presence,
             out_of_service: self.node.is_some_and(|node| node.out_of_service),
             attachment,
-            io: io.get(self.name).copied().unwrap_or(Io::Unread),
+            io: seen.io.get(self.name).copied().unwrap_or(Io::Unread),
+            agent: self.agent(names, seen),
             is_new: self.is_new,
         }
     }
+}
+
+/// What was found out beyond the table and the caches.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Of nodes whose counters were read.
+    pub io: BTreeMap<NodeName, Io>,
+    /// Of nodes whose agents were asked.
+    pub witnesses: Witnesses,
 }
 
 impl<'a> Found<'a> {
@@ -154,7 +183,7 @@ impl<'a> Found<'a> {
     pub fn facts<'f>(
         &'f self,
         memory: &Memory,
-        io: &BTreeMap<NodeName, Io>,
+        seen: &Seen,
         now: Instant,
         mut holders: Vec<Holder>,
     ) -> Facts<'f> {
@@ -180,10 +209,17 @@ impl<'a> Found<'a> {
             out_of_service: false,
             attachment: AttachmentFacts::Absent(Duration::ZERO),
             io: Io::Unread,
+            agent: AgentFacts::Unheard,
             is_new: true,
         };
         holders.clear();
-        holders.extend(self.holders().map(|held| held.facts(&self.id, memory, io, now)));
+        // Mostly nobody was asked: then no name is made for it.
+        let names = match seen.witnesses.is_empty() {
+            true => Vec::new(),
+            false => names_of(self.nqn_base, self.id.slot.as_str()),
+        };
+        let facts = |held: &Held<'_>| held.facts(&self.id, &names, memory, seen, now);
+        holders.extend(self.holders().map(facts));
         holders.extend(std::iter::repeat_n(nameless, self.nameless));
         let first_driver = self.first_driver;
         Facts { mode: self.mode, disk, copy, claim, first_driver, holders }

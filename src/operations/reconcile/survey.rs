@@ -145,6 +145,7 @@ impl<'a> Survey<'a> {
         let listed = |entry: &Deleting| entry.backend == id.backend && entry.slot == id.slot;
         Found {
             mode: context.mode,
+            nqn_base: &context.backend.nqn_base,
             // Where there is a record, nobody asks.
             first_driver: match record {
                 Ok(_) => None,
@@ -357,6 +358,7 @@ fn first_copy_of(
         image: path.image(&id.slot),
         bytes: volume.bytes,
         file_system: String::new(),
+        uuid: String::new(),
         fenced_from: Vec::new(),
     };
     Some((Cow::Owned(record), Box::new(copy)))
