@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: a panic is its answer")]
 
+#[path = "operations/agents.rs"]
+mod agents;
 #[path = "operations/create.rs"]
 mod create;
 #[path = "operations/delete.rs"]

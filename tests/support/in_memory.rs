@@ -114,6 +114,8 @@ pub enum Manner {
     Repeats(Vec<u8>),
     /// Its kernel refuses the connection.
     Refuses,
+    /// Not within any time.
+    Hangs,
 }
 
 #[async_trait]
@@ -126,9 +128,10 @@ impl Transport for Town {
     ) -> Result<Vec<u8>, Unanswered> {
         let manner = self.0.lock().unwrap().get(&address).cloned();
         match manner {
-            None => {
+            None => Err(Unanswered::Silent("is silent".into())),
+            Some(Manner::Hangs) => {
                 sleep(within).await;
-                Err(Unanswered::Silent("is silent".into()))
+                Err(Unanswered::Silent("hangs".into()))
             }
             Some(Manner::Refuses) => Err(Unanswered::Alive("refuses".into())),
             Some(Manner::Repeats(bytes)) => Ok(bytes),
