@@ -370,7 +370,13 @@ fn agents(parts: &Parts, config: &Config, cluster: &Arc<KubeCluster>) -> Arc<dyn
         port: config.agents.port,
         deadline: config.cluster.request_deadline,
     };
-    Arc::new(NodeAgents::new(parts.kube.clone(), cluster.clone(), settings, Arc::new(OverHttp), &parts.log))
+    Arc::new(NodeAgents::new(
+        parts.kube.clone(),
+        cluster.clone(),
+        settings,
+        Arc::new(OverHttp),
+        &parts.log,
+    ))
 }
 
 /// What Probe needs beside the boxes.

@@ -10,6 +10,7 @@
 //! - [`first_driver`]: volumes of the first driver, which have no record.
 //! - [`verdict`]: what a pass does with one volume, first match wins.
 //! - [`storm`]: too many nodes at once look like our own blindness.
+//! - [`sweep`]: what a node has attached: is it still its own?
 
 pub mod agent_word;
 pub mod export;
@@ -20,5 +21,6 @@ pub mod publish;
 pub mod standing;
 pub mod static_form;
 pub mod storm;
+pub mod sweep;
 pub mod unpublish;
 pub mod verdict;

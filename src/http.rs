@@ -1,9 +1,13 @@
-//! `/metrics`, `/livez`, `/readyz`, `/statusz` over HTTP/1.1 on one listener.
+//! `/metrics`, `/livez`, `/readyz`, `/statusz`, and on a node `/agent`, over HTTP/1.1 on one
+//! listener.
 //!
-//! Answers come from memory: a scrape or a probe does no I/O and waits for nobody. `/livez` knows
+//! Answers come from memory: a scrape or a probe does no I/O and waits for nobody. (An agent asks its
+//! kernel, and is asked so often at most as [`Rate`] allows.) `/livez` knows
 //! the process and its actors, never the box: a storage outage must not become a crash loop.
 //! `/readyz` follows the CSI Probe. Every connection carries one request and ends by a deadline, so
 //! neither slow nor idle clients can hold the server or its shutdown.
+
+mod rate;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -25,6 +29,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::rate::Rate;
 use crate::logging::Chain;
 use crate::metrics::Metrics;
 
@@ -39,6 +44,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
+const BYTES: &str = "application/octet-stream";
 /// What Prometheus expects of its text format.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -62,6 +68,26 @@ pub trait Health: Send + Sync + 'static {
     async fn readyz(&self) -> Readiness;
     /// Everything that is known, for a person.
     async fn statusz(&self) -> Value;
+    /// Who answers challenges. Only a node has one.
+    fn agent(&self) -> Option<&dyn Challenged> {
+        None
+    }
+}
+
+/// The agent of a node, which proves who it is.
+#[async_trait]
+pub trait Challenged: Send + Sync {
+    /// The answer to a challenge, which has not been looked at; or what is wrong.
+    async fn answer(&self, challenge: &str) -> Result<Vec<u8>, Unanswerable>;
+}
+
+/// Why a challenge has no answer, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unanswerable {
+    /// It is no challenge.
+    Malformed(String),
+    /// The agent cannot prove anything at present.
+    Unable(String),
 }
 
 /// Serves until `shutdown` is cancelled and the last connection has ended, which takes at most
@@ -75,7 +101,7 @@ pub async fn serve(
 ) {
     let log = log.new(o!("component" => "http"));
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let connections = TaskTracker::new();
+    let (connections, rate) = (TaskTracker::new(), Arc::new(Rate::default()));
     loop {
         // The place first: connections beyond the bound wait in the kernel's backlog.
         let accepted = tokio::select! {
@@ -87,7 +113,8 @@ pub async fn serve(
         };
         match accepted {
             (Ok((stream, peer)), place) => {
-                let answers = Answers { metrics: metrics.clone(), health: Arc::clone(&health) };
+                let (health, rate) = (Arc::clone(&health), Arc::clone(&rate));
+                let answers = Answers { metrics: metrics.clone(), health, rate };
                 let (log, shutdown) = (log.new(o!("peer" => peer)), shutdown.clone());
                 connections.spawn(async move {
                     let _place = place;
@@ -142,6 +169,8 @@ async fn connection(
 struct Answers {
     metrics: Metrics,
     health: Arc<dyn Health>,
+    /// Bounds how often the agent is asked.
+    rate: Arc<Rate>,
 }
 
 impl Answers {
@@ -170,11 +199,35 @@ impl Answers {
                 json(status, &readiness)
             }
             "/statusz" => json(StatusCode::OK, &self.health.statusz().await),
+            "/agent" => match self.health.agent() {
+                Some(agent) => self.ask(agent, request.uri().query().unwrap_or_default()).await,
+                None => answer(StatusCode::NOT_FOUND, TEXT, "no agent answers here\n"),
+            },
             _ => answer(
                 StatusCode::NOT_FOUND,
                 TEXT,
                 "there are /metrics, /livez, /readyz and /statusz\n",
             ),
+        }
+    }
+}
+
+impl Answers {
+    async fn ask(&self, agent: &dyn Challenged, query: &str) -> Response<Full<Bytes>> {
+        let Some(challenge) = query.strip_prefix("challenge=") else {
+            return answer(StatusCode::BAD_REQUEST, TEXT, "the query must be challenge=...\n");
+        };
+        if !self.rate.allows() {
+            return answer(StatusCode::TOO_MANY_REQUESTS, TEXT, "asked too often\n");
+        }
+        match agent.answer(challenge).await {
+            Ok(bytes) => answer(StatusCode::OK, BYTES, bytes),
+            Err(Unanswerable::Malformed(why)) => {
+                answer(StatusCode::BAD_REQUEST, TEXT, format!("{why}\n"))
+            }
+            Err(Unanswerable::Unable(why)) => {
+                answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{why}\n"))
+            }
         }
     }
 }

@@ -148,7 +148,8 @@ mod test {
     fn a_host_is_clean_only_by_a_word_that_shows_no_controller_of_any_generation() {
         use Agent::{Alive, ControllerGone, ControllerLive, NeverAnswered, NewBoot, Silent};
         let names = ["nqn.x:v".to_owned(), "v".to_owned()];
-        let of = |nqn: &str| proven(Some(vec![word(nqn, Connection::Connecting, Formatting::None)]));
+        let of =
+            |nqn: &str| proven(Some(vec![word(nqn, Connection::Connecting, Formatting::None)]));
         let (ours, fixed, other) = (of(NQN), of("v"), of("nqn.x:w.g3-0a1b2c3d4e5f"));
         let (none, blind) = (proven(Some(Vec::new())), proven(None));
         let table = [

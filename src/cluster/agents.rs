@@ -21,8 +21,8 @@ use slog::{Logger, debug, info, o, warn};
 use tokio::time::{Instant, timeout};
 
 pub use self::baseline::Baseline;
-pub use self::get::{OverHttp, Transport, Unanswered};
 use self::baseline::{changes, read, text};
+pub use self::get::{OverHttp, Transport, Unanswered};
 use super::entries::{Edits, Entries};
 use super::request::Requests;
 use super::{Cluster, ClusterError};

@@ -66,17 +66,19 @@ impl DeletingList {
         let text = serde_json::to_string(&value)
             .map_err(|e| ClusterError::Refused(format!("{}: {e}", self.list.what())))?;
         let key = key(entry);
-        self.list.edit(|data| {
-            if data.get(&key).is_some_and(|old| is(&key, old, entry)) {
-                return Ok(Edits::new());
-            }
-            if data.len() >= ENTRIES_MAX && !data.contains_key(&key) {
-                let why = format!("{} has {ENTRIES_MAX} entries and takes no more", self.list.what());
-                return Err(ClusterError::Refused(why));
-            }
-            Ok(Edits::from([(key.clone(), Some(text.clone()))]))
-        })
-        .await
+        self.list
+            .edit(|data| {
+                if data.get(&key).is_some_and(|old| is(&key, old, entry)) {
+                    return Ok(Edits::new());
+                }
+                if data.len() >= ENTRIES_MAX && !data.contains_key(&key) {
+                    let why =
+                        format!("{} has {ENTRIES_MAX} entries and takes no more", self.list.what());
+                    return Err(ClusterError::Refused(why));
+                }
+                Ok(Edits::from([(key.clone(), Some(text.clone()))]))
+            })
+            .await
     }
 
     /// Takes an entry away. One for the same disk with another image stays.
@@ -85,11 +87,12 @@ impl DeletingList {
     /// As [`DeletingList::add`].
     pub async fn remove(&self, entry: &Deleting) -> Result<(), ClusterError> {
         let key = key(entry);
-        self.list.edit(|data| {
-            let found = data.get(&key).is_some_and(|old| is(&key, old, entry));
-            Ok(found.then(|| (key.clone(), None)).into_iter().collect())
-        })
-        .await
+        self.list
+            .edit(|data| {
+                let found = data.get(&key).is_some_and(|old| is(&key, old, entry));
+                Ok(found.then(|| (key.clone(), None)).into_iter().collect())
+            })
+            .await
     }
 }
 

@@ -108,14 +108,16 @@ mod test {
     #[test]
     fn the_first_internal_ip_that_is_one_is_the_address() {
         let with = |addresses: serde_json::Value| {
-            let object =
-                json!({"metadata": {"name": "n1"}, "status": {"addresses": addresses}});
+            let object = json!({"metadata": {"name": "n1"}, "status": {"addresses": addresses}});
             convert(serde_json::from_value(object).unwrap()).unwrap().address
         };
         let of = |kind: &str, address: &str| json!({"type": kind, "address": address});
         let many = [
-            of("Hostname", "n1"), of("ExternalIP", "192.0.2.1"), of("InternalIP", "n1.local"),
-            of("InternalIP", "10.0.0.7"), of("InternalIP", "fd00::7"),
+            of("Hostname", "n1"),
+            of("ExternalIP", "192.0.2.1"),
+            of("InternalIP", "n1.local"),
+            of("InternalIP", "10.0.0.7"),
+            of("InternalIP", "fd00::7"),
         ];
         assert_eq!(with(json!(many)), Some("10.0.0.7".parse().unwrap()));
         assert_eq!(with(json!([of("InternalIP", "fd00::7")])), Some("fd00::7".parse().unwrap()));

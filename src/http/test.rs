@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use prometheus::Registry;
 use slog::Discard;
@@ -13,6 +14,7 @@ use super::*;
 struct Patient {
     alive: Mutex<Result<(), String>>,
     readiness: Mutex<Readiness>,
+    has_agent: AtomicBool,
 }
 
 #[async_trait::async_trait]
@@ -25,6 +27,20 @@ impl Health for Patient {
     }
     async fn statusz(&self) -> Value {
         serde_json::json!({ "backends": { "main": "up" } })
+    }
+    fn agent(&self) -> Option<&dyn Challenged> {
+        self.has_agent.load(Ordering::Relaxed).then_some(self)
+    }
+}
+
+#[async_trait::async_trait]
+impl Challenged for Patient {
+    async fn answer(&self, challenge: &str) -> Result<Vec<u8>, Unanswerable> {
+        match challenge {
+            "odd" => Err(Unanswerable::Malformed("is odd".into())),
+            "mute" => Err(Unanswerable::Unable("has no Secret".into())),
+            said => Ok(said.as_bytes().to_vec()),
+        }
     }
 }
 
@@ -42,7 +58,8 @@ impl Served {
         let address = listener.local_addr().unwrap();
         let metrics = Metrics::new(Registry::new()).unwrap();
         let readiness = Readiness { ready: true, ..Readiness::default() };
-        let patient = Arc::new(Patient { alive: Mutex::new(Ok(())), readiness: readiness.into() });
+        let (alive, has_agent) = (Mutex::new(Ok(())), AtomicBool::new(false));
+        let patient = Arc::new(Patient { alive, readiness: readiness.into(), has_agent });
         let shutdown = CancellationToken::new();
         let task = tokio::spawn({
             let (metrics, health, shutdown) = (metrics.clone(), patient.clone(), shutdown.clone());
@@ -141,4 +158,24 @@ async fn shutdown_ends_idle_clients_and_the_listener() {
     timeout(HEAD_DEADLINE, served.task).await.unwrap().unwrap();
     assert!(TcpStream::connect(served.address).await.is_err());
     drop(idle);
+}
+
+#[tokio::test]
+async fn an_agent_answers_challenges_only_where_there_is_one_and_not_too_often() {
+    let served = Served::start().await;
+    assert_eq!(served.get("/agent?challenge=1f").await.0, 404);
+    served.patient.has_agent.store(true, Ordering::Relaxed);
+    assert_eq!(served.get("/agent?challenge=1f").await, (200, "1f".into()));
+    assert_eq!(served.get("/agent").await.0, 400);
+    assert_eq!(served.get("/agent?challenge=odd").await, (400, "is odd\n".into()));
+    assert_eq!(served.get("/agent?challenge=mute").await, (503, "has no Secret\n".into()));
+    let mut answers = Vec::new();
+    for _ in 0..500 {
+        answers.push(served.get("/agent?challenge=1f").await.0);
+        if answers.contains(&429) {
+            break;
+        }
+    }
+    assert!(answers.contains(&429), "{} answers", answers.len());
+    assert_eq!(served.get("/livez").await.0, 200, "nothing else is bounded by it");
 }

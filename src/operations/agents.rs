@@ -79,11 +79,7 @@ impl Operations {
 
     /// Asks the agents of these nodes, some at a time, for so long at most. Those that were not
     /// reached in that time are missing.
-    pub(super) async fn hear_all(
-        &self,
-        nodes: BTreeSet<NodeName>,
-        within: Duration,
-    ) -> Witnesses {
+    pub(super) async fn hear_all(&self, nodes: BTreeSet<NodeName>, within: Duration) -> Witnesses {
         let mut asking: Vec<BoxFuture<'_, (NodeName, Heard)>> = Vec::new();
         for node in nodes {
             let hear = async move {

@@ -189,8 +189,8 @@ impl Operations {
             let message = format!("the nodes of volume {} are not known by name", ground.id);
             return Err(Error::new(Kind::Precondition, message));
         }
-        let shut_out =
-            (record.state == State::Fenced).then(|| shut_out(ground, record, &nodes, &view, |node| self.boot_of(node)));
+        let shut_out = (record.state == State::Fenced)
+            .then(|| shut_out(ground, record, &nodes, &view, |node| self.boot_of(node)));
         let details = Details { fenced_from: shut_out, ..Details::of(disk) };
         self.write_copy(ground, record, nodes, details).await
     }

@@ -332,11 +332,7 @@ impl Reconciler {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn judge_all<'a>(
-        &self,
-        found: &'a [Found<'a>],
-        seen: &Seen,
-    ) -> Vec<(&'a Found<'a>, Verdict)> {
+    fn judge_all<'a>(&self, found: &'a [Found<'a>], seen: &Seen) -> Vec<(&'a Found<'a>, Verdict)> {
         let limits = *self.operations.limits.borrow();
         let rules = Rules { grace: limits.grace, orphan_grace: limits.orphan_grace };
         let (memory, now) = (self.memory(), Instant::now());

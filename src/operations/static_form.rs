@@ -2,8 +2,8 @@
 
 use super::ground::Ground;
 use super::{Error, Kind, Operations};
-use crate::attachment::ledger::{FencedFrom, Record, State};
 use crate::attachment::agent_word::Agent;
+use crate::attachment::ledger::{FencedFrom, Record, State};
 use crate::attachment::static_form::{Mode, OldHost, Order, Vouched, vouched};
 use crate::cluster::{Node, View};
 use crate::volume::NodeName;

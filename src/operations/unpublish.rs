@@ -71,8 +71,8 @@ impl Operations {
             Answer::NotHeld | Answer::Confirm => return Ok(()),
         };
         let stay = ground.names(&next.nodes, &view);
-        let fenced_from =
-            (next.state == State::Fenced).then(|| shut_out(ground, &next, &stay, &view, |node| self.boot_of(node)));
+        let fenced_from = (next.state == State::Fenced)
+            .then(|| shut_out(ground, &next, &stay, &view, |node| self.boot_of(node)));
         let details = Details { fenced_from, ..Details::default() };
         self.write_copy(ground, &next, stay, details).await?;
         slog::info!(self.log, "lost volume detached"; "volume" => %ground.id);

@@ -82,9 +82,8 @@ async fn whatever_is_less_than_the_word_of_a_host_that_let_go_means_that_it_may_
         boot_id: "b1".into(),
         volumes: Some(Vec::new()),
     };
-    let replayed = |keys: &Keys| {
-        Manner::Repeats(seal(&empty(), keys, &Challenge::random()).unwrap())
-    };
+    let replayed =
+        |keys: &Keys| Manner::Repeats(seal(&empty(), keys, &Challenge::random()).unwrap());
     for case in 0..8 {
         let world = World::new().await;
         let secret = world.operations.cluster.identity().await.unwrap().secret;

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rds_csi::agent::{Challenge, Keys, Report, VolumeWord, seal};
 use rds_csi::attachment::export::Hosts;
 use rds_csi::attachment::ledger::{COPY_ANNOTATION, Copy, Record};
 use rds_csi::attachment::storm;
-use rds_csi::agent::{Challenge, Keys, Report, VolumeWord, seal};
 use rds_csi::cluster::Cluster as _;
 use rds_csi::cluster::agents::{self, NodeAgents, Transport, Unanswered};
 use rds_csi::cluster::api::{KubeCluster, Settings};

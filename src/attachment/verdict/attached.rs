@@ -4,8 +4,8 @@
 //! same. There only orders are followed, and everything else is reported.
 
 use super::{
-    Action, AgentFacts, AttachmentFacts, DiskFacts, Facts, FenceCause, Holder, Io, Presence, Rules, Verdict,
-    verdict_of,
+    Action, AgentFacts, AttachmentFacts, DiskFacts, Facts, FenceCause, Holder, Io, Presence, Rules,
+    Verdict, verdict_of,
 };
 use crate::attachment::ledger::{Record, Sharing};
 use crate::attachment::static_form::Mode;

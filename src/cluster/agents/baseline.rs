@@ -54,8 +54,9 @@ pub fn read(data: &BTreeMap<String, String>) -> (BTreeMap<NodeName, Baseline>, u
 
 /// An entry as it is written.
 pub fn text(entry: &Baseline) -> Result<String, ClusterError> {
-    serde_json::to_string(entry)
-        .map_err(|error| ClusterError::Refused(format!("what was heard cannot be printed: {error}")))
+    serde_json::to_string(entry).map_err(|error| {
+        ClusterError::Refused(format!("what was heard cannot be printed: {error}"))
+    })
 }
 
 /// What is to be written: who was heard anew, and `None` for who is gone. Where there is no room,

@@ -84,11 +84,7 @@ fn not_connected(error: &io::Error) -> Unanswered {
     }
 }
 
-async fn exchange(
-    stream: TcpStream,
-    address: SocketAddr,
-    target: &str,
-) -> Result<Vec<u8>, String> {
+async fn exchange(stream: TcpStream, address: SocketAddr, target: &str) -> Result<Vec<u8>, String> {
     let failed = |error: hyper::Error| format!("sends no answer: {}", reason(&error));
     let handshake = http1::Builder::new().max_buf_size(HEAD_MAX).handshake(TokioIo::new(stream));
     let (mut sender, connection) = handshake.await.map_err(failed)?;

@@ -10,7 +10,8 @@ use super::memory::Memory;
 use crate::attachment::ledger::{Copy, HOLDERS_MAX, Record, Sharing, State, Unreadable};
 use crate::attachment::static_form::Mode;
 use crate::attachment::verdict::{
-    AgentFacts, AttachmentFacts, ClaimFacts, CopyFacts, DiskFacts, Facts, FirstDriver, Holder, Io, Presence,
+    AgentFacts, AttachmentFacts, ClaimFacts, CopyFacts, DiskFacts, Facts, FirstDriver, Holder, Io,
+    Presence,
 };
 use crate::cluster::agents::Heard;
 use crate::cluster::{Attachment, CopyState, Node, Volume};
