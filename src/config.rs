@@ -22,6 +22,9 @@ mod layers;
 pub mod leader;
 pub mod live;
 pub mod log;
+pub mod node;
+pub mod node_mode;
+pub mod nvme;
 pub mod reconcile;
 pub mod reference;
 pub mod render;
@@ -46,6 +49,9 @@ pub use self::http::HttpConfig;
 use self::layers::Layers;
 pub use self::leader::LeaderConfig;
 pub use self::log::LogConfig;
+pub use self::node::NodeConfig;
+pub use self::node_mode::NodeMode;
+pub use self::nvme::NvmeConfig;
 pub use self::reconcile::ReconcileConfig;
 pub use self::shutdown::ShutdownConfig;
 pub use self::source::Sources;
@@ -80,6 +86,10 @@ pub struct Config {
     pub events: EventsConfig,
     /// `[shutdown]`
     pub shutdown: ShutdownConfig,
+    /// `[node]`
+    pub node: NodeConfig,
+    /// `[nvme]`
+    pub nvme: NvmeConfig,
     /// `[backends.<name>]`, never empty.
     pub backends: BTreeMap<BackendName, BackendConfig>,
 }
@@ -115,9 +125,8 @@ impl Config {
     }
 
     fn fill_in(&mut self) {
-        if self.cluster.secret_name.is_empty() {
-            self.cluster.secret_name = format!("{}-cluster", self.driver.release);
-        }
+        self.cluster.fill_in(&self.driver.release);
+        self.node.fill_in(&self.driver.name);
         if self.leader.lease.is_empty() {
             self.leader.lease = format!("{}-reconciler", self.driver.release);
         }
@@ -152,6 +161,8 @@ impl Config {
         self.reconcile.validate(&mut check);
         self.events.validate(&mut check);
         self.shutdown.validate(&mut check);
+        self.node.validate(&mut check);
+        self.nvme.validate(&mut check);
         for (name, backend) in &self.backends {
             backend.validate(name, &mut check);
             let first = addresses.insert(&backend.address);

@@ -15,6 +15,7 @@ pub mod http;
 pub mod logging;
 pub mod mandate;
 pub mod metrics;
+pub mod node;
 pub mod operations;
 pub mod page;
 pub mod rds;

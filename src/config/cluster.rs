@@ -25,6 +25,13 @@ pub struct ClusterConfig {
 }
 
 impl ClusterConfig {
+    /// Names the Secret where no name is given.
+    pub(super) fn fill_in(&mut self, release: &str) {
+        if self.secret_name.is_empty() {
+            self.secret_name = format!("{release}-cluster");
+        }
+    }
+
     pub(super) fn validate(&self, check: &mut Check) {
         // The ledger record has room for 200 bytes in all.
         let id = |id: &String| {

@@ -27,6 +27,26 @@ impl Layers {
     /// Merges the layers, lets every backend inherit its defaults, and chooses the only backend
     /// where none was chosen.
     pub fn new(sources: &Sources, file: Option<&str>) -> Result<Self, ConfigError> {
+        let mut layers = Self::merge(sources, file)?;
+        layers.inherit()?;
+        layers.choose_backend()?;
+        Ok(layers)
+    }
+
+    /// Merges the layers and leaves out these keys and tables, and what backends inherit.
+    pub fn without(
+        sources: &Sources,
+        file: Option<&str>,
+        left_out: &[&str],
+    ) -> Result<Self, ConfigError> {
+        let mut layers = Self::merge(sources, file)?;
+        for key in left_out.iter().chain(&[BACKEND_DEFAULTS]) {
+            layers.merged.remove(*key);
+        }
+        Ok(layers)
+    }
+
+    fn merge(sources: &Sources, file: Option<&str>) -> Result<Self, ConfigError> {
         let variables = sources.variables()?;
         let path = || sources.file.clone().unwrap_or_else(|| PathBuf::from("the given file"));
         let file = file.map(|text| toml(text, path())).transpose()?.map(|file| (path(), file));
@@ -41,8 +61,6 @@ impl Layers {
         let merged = builder.add_source(environment).build().and_then(|c| c.cache.into_table());
         let mut layers = Self { file, variables, merged: Map::new() };
         layers.merged = merged.map_err(|error| layers.explain(error))?;
-        layers.inherit()?;
-        layers.choose_backend()?;
         Ok(layers)
     }
 

@@ -1,0 +1,111 @@
+//! What the kernel and the notes say of a volume, and the pure questions that all flows ask of it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::staged::{Note, name_of};
+use super::{Node, shown};
+use crate::host::{Controller, ControllerState, Device, Mount};
+use crate::operations::Error;
+use crate::volume::{Handle, Nqn, Slot};
+
+/// Everything that bears on one volume, read in one go.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Its note.
+    pub note: Option<Note>,
+    /// The notes of all others.
+    pub others: Vec<Note>,
+    /// All connections of this host.
+    pub controllers: Vec<Controller>,
+    /// The devices behind the NQN in question.
+    pub devices: Vec<Device>,
+    /// All mounts.
+    pub mounts: Vec<Mount>,
+    /// The start of the kernel.
+    pub boot: String,
+}
+
+impl Node {
+    /// Looks. `nqn` is the one in question; without it, the one in the note.
+    pub(super) async fn look(&self, volume: &Handle, nqn: Option<&Nqn>) -> Result<Seen, Error> {
+        let host = &self.parts.host;
+        let mut notes: BTreeMap<String, Note> = self.notes().await?;
+        let note = notes.remove(&name_of(volume));
+        let nqn = nqn.or(note.as_ref().map(|note| &note.nqn));
+        let devices = match nqn {
+            Some(nqn) => host.devices(nqn).await?,
+            None => Vec::new(),
+        };
+        Ok(Seen {
+            others: notes.into_values().collect(),
+            controllers: host.controllers().await?,
+            devices,
+            mounts: host.mounts().await?,
+            boot: host.boot_id().await?,
+            note,
+        })
+    }
+}
+
+impl Seen {
+    /// What is to be seen at a path: the topmost of what is mounted there.
+    pub fn topmost(&self, path: &Path) -> Option<&Mount> {
+        self.mounts.iter().rev().find(|mount| mount.target == path)
+    }
+
+    /// The connections to this subsystem.
+    pub fn to<'a>(&'a self, nqn: &'a Nqn) -> impl Iterator<Item = &'a Controller> {
+        self.controllers.iter().filter(move |controller| controller.nqn == *nqn)
+    }
+
+    /// Does a connection to it work?
+    pub fn is_live(&self, nqn: &Nqn) -> bool {
+        self.to(nqn).any(|controller| controller.state == ControllerState::Live)
+    }
+
+    /// The first connection under another NQN of this volume: its generation is over. Only names of
+    /// the form that we give count, and never one that another volume's note claims.
+    pub fn other_generation(&self, volume: &Handle, nqn: &Nqn) -> Option<&Controller> {
+        let noted = self.note.as_ref().map(|note| &note.nqn);
+        self.controllers.iter().find(|controller| {
+            let is_of_volume =
+                is_generation_of(&controller.nqn, &volume.slot) || Some(&controller.nqn) == noted;
+            controller.nqn != *nqn
+                && is_of_volume
+                && controller.state != ControllerState::Deleting
+                && self.others.iter().all(|other| other.nqn != controller.nqn)
+        })
+    }
+
+    /// The other volume whose note claims the same NQN in this start of the kernel.
+    pub fn claimed_by_another(&self, volume: &Handle, nqn: &Nqn) -> Option<&Note> {
+        let own = shown(volume);
+        self.others
+            .iter()
+            .find(|other| other.nqn == *nqn && other.boot == self.boot && other.volume != own)
+    }
+}
+
+/// Is the file system of this mount the one on this device? btrfs shows a number of its own.
+pub fn is_of(mount: &Mount, device: &Device) -> bool {
+    mount.number == device.number || mount.kind == "btrfs" && mount.source == device.path.as_os_str().to_string_lossy()
+}
+
+/// Was an NVMe device mounted here? What else lies on our paths is somebody else's.
+pub fn is_nvme(mount: &Mount) -> bool {
+    mount.source.starts_with("/dev/nvme")
+}
+
+/// Is this an NQN that a generation of the volume in `slot` has or had: `<base>:<slot>.g<generation>-
+/// <nonce>` (`attachment/ledger/nqn.rs`)? Names that never change have no generations.
+pub fn is_generation_of(nqn: &Nqn, slot: &Slot) -> bool {
+    let Some((_, end)) = nqn.as_str().rsplit_once(':') else { return false };
+    let Some((name, generation)) = end.rsplit_once(".g") else { return false };
+    let Some((number, nonce)) = generation.split_once('-') else { return false };
+    name == slot.as_str()
+        && !number.is_empty()
+        && number.bytes().all(|b| b.is_ascii_digit())
+        && nonce.len() == 12
+        && nonce.bytes().all(|b| b.is_ascii_hexdigit())
+}

@@ -1,0 +1,90 @@
+//! NodeUnstageVolume: unmount, then end exactly this volume's connection.
+
+mod next;
+
+use std::path::PathBuf;
+
+use slog::{info, warn};
+
+use self::next::{Step, next};
+use super::{Node, Point, shown};
+use crate::host;
+use crate::operations::{Error, Kind};
+use crate::volume::{Handle, Nqn};
+
+/// Most steps of one call.
+const STEPS_MAX: usize = 64;
+
+/// A volume to be unstaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unstage {
+    /// Which.
+    pub volume: Handle,
+    /// Where it was staged.
+    pub staging: PathBuf,
+}
+
+impl Node {
+    /// Unstages a volume; what is undone already is no error.
+    ///
+    /// # Errors
+    /// While it is published still, or cannot be unmounted.
+    pub async fn unstage(&self, wanted: Unstage) -> Result<(), Error> {
+        let _turn = self.turn(&wanted.volume)?;
+        let (volume, host) = (&wanted.volume, &self.parts.host);
+        for _ in 0..STEPS_MAX {
+            let seen = self.look(volume, None).await?;
+            let published = self.published(&seen).await?;
+            let (point, done) = match next(volume, &wanted.staging, &seen, &published)? {
+                Step::Done => {
+                    self.forget_failure(volume);
+                    return Ok(());
+                }
+                Step::Unmount(target) => {
+                    let unmounted = host.unmount(&target).await;
+                    self.count_mount("unmount", unmounted.is_ok());
+                    let nqn = seen.note.as_ref().map(|note| &note.nqn);
+                    match (unmounted, nqn) {
+                        (Err(error), Some(nqn)) if is_waiting(&error) && !seen.is_live(nqn) => {
+                            (Point::Disconnected, self.give_up(volume, nqn, error).await)
+                        }
+                        (unmounted, _) => (Point::Unmounted, unmounted.map_err(Error::from)),
+                    }
+                }
+                Step::Disconnect(controller) => {
+                    let ended = host.disconnect(&controller.name, &controller.nqn).await;
+                    info!(self.parts.log, "disconnected"; "volume" => shown(volume),
+                        "nqn" => %controller.nqn, "ok" => ended.is_ok());
+                    (Point::Disconnected, ended.map_err(Error::from))
+                }
+                Step::Forget => (Point::Forgotten, self.forget(volume).await),
+            };
+            done?;
+            self.parts.faults.pass(point)?;
+        }
+        let what = format!("volume {} did not settle in {STEPS_MAX} steps", shown(volume));
+        Err(Error::new(Kind::Unavailable, what))
+    }
+
+    /// The unmount waits for data to be written to a box that is away. Where nothing written under
+    /// this NQN can arrive any more, the connection is ended, which fails what is queued; else the
+    /// data are waited for.
+    async fn give_up(&self, volume: &Handle, nqn: &Nqn, why: host::Error) -> Result<(), Error> {
+        if !self.parts.generations.is_over(volume, nqn).await {
+            return Err(why.into());
+        }
+        warn!(self.parts.log, "ending a connection whose generation is over";
+            "volume" => shown(volume), "nqn" => %nqn);
+        for controller in self.parts.host.controllers().await? {
+            if controller.nqn == *nqn {
+                self.parts.host.disconnect(&controller.name, nqn).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Does the kernel wait for the box?
+fn is_waiting(error: &host::Error) -> bool {
+    matches!(error.kind, host::Kind::Stuck | host::Kind::Deadline)
+}
