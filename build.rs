@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // cargo:rerun lines are this program's answer to cargo, not a log.
     #[expect(clippy::disallowed_macros, reason = "a build script talks to cargo on stdout")]
     {
-        println!("cargo:rerun-if-changed=proto/csi.proto");
+        println!("cargo:rerun-if-changed=proto");
     }
 
     let mut compiler = Compiler::new(["proto"])?;
@@ -32,6 +32,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .skip_debug(paths)
         .emit_rerun_if_changed(false)
         .compile_fds(compiler.file_descriptor_set())?;
+
+    let mut kubelet = Compiler::new(["proto"])?;
+    kubelet.include_source_info(true).open_file("pluginregistration.proto")?;
+    tonic_prost_build::configure()
+        .emit_rerun_if_changed(false)
+        .compile_fds(kubelet.file_descriptor_set())?;
     Ok(())
 }
 

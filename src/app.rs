@@ -14,6 +14,7 @@ mod boxes;
 mod election;
 mod health;
 mod live;
+pub mod node;
 mod observe;
 mod pass;
 mod roll;
@@ -343,6 +344,7 @@ impl Common {
         Services {
             identity: Identity::new(driver, health, self.grpc_log()),
             controller: Some(Controller::new(Arc::new(operations.clone()), places, runs)),
+            node: None,
             log: RequestLog::new(self.grpc_log(), self.measures.clone()),
         }
     }

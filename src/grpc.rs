@@ -1,9 +1,9 @@
 //! The gRPC surface: CSI for sidecars and kubelet, on a private unix socket.
 //!
-//! [`request`] reads, [`controller`] and [`identity`] answer, [`status`] chooses codes, [`runs`]
+//! [`request`] reads, [`controller`], [`node`] and [`identity`] answer, [`status`] chooses codes, [`runs`]
 //! keeps operations going when their callers leave, [`log`] records and measures, [`socket`] keeps
-//! strangers out. Only `app` talks to this module; it talks to [`crate::operations`] and to
-//! whoever implements [`identity::ProbeSource`].
+//! strangers out. Only `app` talks to this module; it talks to [`crate::operations`],
+//! [`crate::node`] and whoever implements [`identity::ProbeSource`].
 //!
 //! It decides nothing about volumes.
 
@@ -11,6 +11,7 @@ pub mod codec;
 pub mod controller;
 pub mod identity;
 pub mod log;
+pub mod node;
 pub mod request;
 pub mod runs;
 pub mod socket;
@@ -32,7 +33,9 @@ use controller::Controller;
 use csi::controller_server::ControllerServer;
 use csi::identity_server::IdentityServer;
 use identity::Identity;
+use csi::node_server::NodeServer;
 use log::RequestLog;
+use node::NodeService;
 
 /// The wire contract, generated from `proto/csi.proto`.
 #[allow(missing_docs, reason = "generated from the contract")]
@@ -61,6 +64,8 @@ pub struct Services {
     pub identity: Identity,
     /// On controllers.
     pub controller: Option<Controller>,
+    /// On nodes.
+    pub node: Option<NodeService>,
     /// Records and measurements.
     pub log: RequestLog,
 }
@@ -99,7 +104,8 @@ where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let runs = services.controller.as_ref().map(|one| one.runs().clone());
+    let of_controller = services.controller.as_ref().map(|one| one.runs().clone());
+    let runs = of_controller.or(services.node.as_ref().map(|one| one.runs().clone()));
     let stopping = stop.clone();
     let server = router(services).serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
     let work = async {
@@ -134,6 +140,11 @@ fn router(
             .max_decoding_message_size(REQUEST_LENGTH_MAX)
             .max_encoding_message_size(RESPONSE_LENGTH_MAX)
     });
+    let node = services.node.map(|node| {
+        NodeServer::new(node)
+            .max_decoding_message_size(REQUEST_LENGTH_MAX)
+            .max_encoding_message_size(RESPONSE_LENGTH_MAX)
+    });
     Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_header_list_size(HEADERS_LENGTH_MAX)
@@ -142,4 +153,5 @@ fn router(
         .layer(services.log)
         .add_service(identity)
         .add_optional_service(controller)
+        .add_optional_service(node)
 }

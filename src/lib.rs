@@ -19,6 +19,7 @@ pub mod node;
 pub mod operations;
 pub mod page;
 pub mod rds;
+pub mod registration;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod volume;

@@ -10,6 +10,7 @@ mod attachment;
 mod config;
 mod events;
 mod grpc;
+mod node;
 mod rds;
 mod reconcile;
 pub mod series;
@@ -22,6 +23,7 @@ pub use self::attachment::{AttachmentMetrics, Operation};
 pub use self::config::ConfigMetrics;
 pub use self::events::EventMetrics;
 pub use self::grpc::GrpcMetrics;
+pub use self::node::NodeMetrics;
 pub use self::rds::RdsMetrics;
 pub use self::reconcile::ReconcileMetrics;
 use self::series::Register;
@@ -41,6 +43,8 @@ pub struct Metrics {
     pub volume: VolumeMetrics,
     /// CSI requests.
     pub grpc: GrpcMetrics,
+    /// Connections and mounts of a node.
+    pub node: NodeMetrics,
     /// Kubernetes events.
     pub events: EventMetrics,
     /// Supervision.
@@ -66,6 +70,7 @@ impl Metrics {
             attachment: AttachmentMetrics::new(&register)?,
             volume: VolumeMetrics::new(&register)?,
             grpc: GrpcMetrics::new(&register)?,
+            node: NodeMetrics::new(&register)?,
             events: EventMetrics::new(&register)?,
             actors: ActorMetrics::new(&register)?,
             config: ConfigMetrics::new(&register)?,

@@ -29,6 +29,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use slog::Logger;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 
 pub use self::expand::Expand;
 pub use self::faults::{Faults, Point};
@@ -243,11 +245,21 @@ fn precondition(what: impl Into<String>) -> Error {
 impl From<host::Error> for Error {
     fn from(error: host::Error) -> Self {
         let kind = match error.kind {
-            host::Kind::Missing | host::Kind::Busy | host::Kind::Failed => Kind::Unavailable,
+            host::Kind::Missing | host::Kind::Busy | host::Kind::Broken | host::Kind::Failed => {
+                Kind::Unavailable
+            }
             host::Kind::Deadline | host::Kind::Stuck => Kind::Unknown,
             host::Kind::Refused => Kind::Refused,
         };
         Self::new(kind, Chain(&error).to_string())
+    }
+}
+
+/// Waits for a change that the kernel tells of, or for so long that it is time to look again.
+async fn changed(changes: &mut watch::Receiver<u64>, at_most: Duration) {
+    // Where nobody tells any more, the time has to do.
+    if let Ok(Err(_)) = timeout(at_most.min(LOOK_PERIOD), changes.changed()).await {
+        sleep(at_most.min(LOOK_PERIOD)).await;
     }
 }
 

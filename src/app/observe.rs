@@ -12,6 +12,7 @@ use crate::cluster::Reason;
 use crate::grpc::log::RpcMetrics;
 use crate::metrics::Metrics;
 use crate::metrics::Operation;
+use crate::node;
 use crate::operations::{Happened, Observer};
 
 /// Translates.
@@ -93,7 +94,11 @@ impl RpcMetrics for Measures {
         let operation = match method {
             "CreateVolume" => "create",
             "DeleteVolume" => "delete",
-            "ControllerExpandVolume" => "expand",
+            "ControllerExpandVolume" | "NodeExpandVolume" => "expand",
+            "NodeStageVolume" => "stage",
+            "NodeUnstageVolume" => "unstage",
+            "NodePublishVolume" => "publish",
+            "NodeUnpublishVolume" => "unpublish",
             "ControllerPublishVolume" => {
                 return self.metrics.attachment.done(Operation::Attach, code == "OK", took);
             }
@@ -103,6 +108,18 @@ impl RpcMetrics for Measures {
             _ => return,
         };
         self.metrics.volume.done(operation, code == "OK", took);
+    }
+}
+
+impl node::Observer for Measures {
+    fn happened(&self, what: node::Happened) {
+        let metrics = &self.metrics.node;
+        match what {
+            node::Happened::Connected { ok, took } => metrics.connected(ok, took),
+            node::Happened::Mounted { operation, ok } => metrics.mounted(operation, ok),
+            node::Happened::StaleMount => metrics.stale_mount(),
+            node::Happened::StaleRecovered { ok } => metrics.recovered(ok),
+        }
     }
 }
 

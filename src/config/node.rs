@@ -27,9 +27,12 @@ pub struct NodeConfig {
     /// Longest wait for the device of a connection, and for its new size.
     #[serde(with = "humantime_serde")]
     pub device_deadline: Duration,
-    /// Longest wait for one call of the kernel: mount, unmount, connect.
+    /// Longest wait for the kernel to accept or refuse a connection.
     #[serde(with = "humantime_serde")]
-    pub kernel_deadline: Duration,
+    pub connect_deadline: Duration,
+    /// Longest wait for a mount or an unmount.
+    #[serde(with = "humantime_serde")]
+    pub mount_deadline: Duration,
     /// Longest wait for mkfs and for a file system to grow.
     #[serde(with = "humantime_serde")]
     pub format_deadline: Duration,
@@ -51,7 +54,8 @@ impl NodeConfig {
             .that(self.kubelet_dir.is_absolute(), "kubelet_dir", "must be an absolute path")
             .that(self.notes_dir.is_absolute(), "notes_dir", "must be an absolute path")
             .lasts("device_deadline", self.device_deadline, bounds)
-            .lasts("kernel_deadline", self.kernel_deadline, bounds)
+            .lasts("connect_deadline", self.connect_deadline, bounds)
+            .lasts("mount_deadline", self.mount_deadline, bounds)
             .lasts("format_deadline", self.format_deadline, bounds);
     }
 }

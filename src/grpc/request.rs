@@ -10,6 +10,7 @@
 mod capability;
 mod create;
 mod list;
+mod node;
 mod parameters;
 mod places;
 mod publish;
@@ -22,6 +23,7 @@ mod volume;
 mod test;
 
 pub use list::{CapacityQuery, ENTRIES_MAX, ListVolumes};
+pub use node::{Taken, ToNode};
 pub use places::{Handle, Place, Places};
 pub use publish::Unpublish;
 pub use size::{DEFAULT_BYTES, GRANULE, LARGEST_BYTES};

@@ -54,6 +54,13 @@ about! {
     ControllerExpandVolumeRequest => |r| Subject::volume(&r.volume_id);
     ListVolumesRequest => |_r| Subject::default();
     GetCapacityRequest => |_r| Subject::default();
+    NodeStageVolumeRequest => |r| Subject::volume(&r.volume_id);
+    NodeUnstageVolumeRequest => |r| Subject::volume(&r.volume_id);
+    NodePublishVolumeRequest => |r| Subject::volume(&r.volume_id);
+    NodeUnpublishVolumeRequest => |r| Subject::volume(&r.volume_id);
+    NodeExpandVolumeRequest => |r| Subject::volume(&r.volume_id);
+    NodeGetVolumeStatsRequest => |r| Subject::volume(&r.volume_id);
+    NodeGetVolumeHealthRequest => |r| Subject::volume(&r.volume_id);
 }
 
 /// Where a service notes the subject of the call that it serves; the log reads it at the end.

@@ -39,7 +39,7 @@ impl VolumeMetrics {
         })
     }
 
-    /// An operation (`create`, `delete`, `expand`) ended after `took`.
+    /// An operation (`create`, `delete`, `expand`; on a node `stage`, `publish` and their inverses) ended after `took`.
     pub fn done(&self, operation: &'static str, ok: bool, took: Duration) {
         self.operations.inc([operation, status(ok)]);
         self.duration.observe([operation], took);

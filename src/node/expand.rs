@@ -6,7 +6,7 @@ use slog::info;
 use tokio::time::Instant;
 
 use super::look::{Seen, is_of};
-use super::{LOOK_PERIOD, Node, shown};
+use super::{Node, changed, shown};
 use crate::host::{Device, Mount};
 use crate::operations::{Error, Kind};
 use crate::volume::Handle;
@@ -58,8 +58,10 @@ impl Node {
     }
 
     async fn wait_for_size(&self, wanted: &Expand) -> Result<(Seen, Device), Error> {
+        let mut changes = self.parts.host.changes();
         let by = Instant::now() + self.parts.deadlines.device;
         loop {
+            changes.mark_unchanged();
             let seen = self.look(&wanted.volume, None).await?;
             let bytes = seen.devices.first().map(|device| device.bytes);
             if let Some(device) = seen.devices.first()
@@ -80,7 +82,7 @@ impl Node {
                 };
                 return Err(Error::new(Kind::Unavailable, what));
             }
-            self.parts.host.changed(left.min(LOOK_PERIOD)).await;
+            changed(&mut changes, left).await;
         }
     }
 }

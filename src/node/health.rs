@@ -113,7 +113,7 @@ fn mounts(note: &Note, seen: &Seen) -> Option<Ailment> {
         let message = format!("what is mounted at {place} is a device that is gone");
         return Some(ailment(Severity::Inaccessible, "StaleMount", message));
     }
-    if mount.read_only && !read_only {
+    if (mount.read_only || mount.file_system_read_only) && !read_only {
         let message = format!("{place} has become read-only");
         return Some(ailment(Severity::Degraded, "ReadOnly", message));
     }

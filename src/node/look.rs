@@ -87,9 +87,9 @@ impl Seen {
     }
 }
 
-/// Is the file system of this mount the one on this device? btrfs shows a number of its own.
+/// Is the file system of this mount the one on this device?
 pub fn is_of(mount: &Mount, device: &Device) -> bool {
-    mount.number == device.number || mount.kind == "btrfs" && mount.source == device.path.as_os_str().to_string_lossy()
+    mount.number == device.number
 }
 
 /// Was an NVMe device mounted here? What else lies on our paths is somebody else's.

@@ -6,13 +6,14 @@ mod next;
 use std::path::PathBuf;
 
 use slog::{info, warn};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::next::{Known, Step, Wanted, next};
 use super::context::Context;
 use super::look::is_of;
 use super::staged::Use;
-use super::{Faults, Happened, Node, Point, is_final, shown};
+use super::{Faults, Happened, Node, Point, changed, is_final, shown};
 use crate::host::{self, Controller, Device, Entry, Mount};
 use crate::operations::{Error, Kind};
 use crate::volume::Handle;
@@ -56,9 +57,9 @@ impl Node {
             stage: wanted,
             known: Known::default(),
             by: Instant::now() + self.parts.deadlines.device,
-            rescanned: false,
             mounted: false,
             connected: false,
+            changes: self.parts.host.changes(),
         };
         let outcome = staging.run().await;
         if let Err(error) = &outcome
@@ -79,17 +80,20 @@ struct Staging<'a> {
     known: Known,
     /// The device must be there by then.
     by: Instant,
-    rescanned: bool,
     /// Was it mounted by this call?
     mounted: bool,
     /// Was the connection made by this call?
     connected: bool,
+    /// Tells of what happens between a look and a wait.
+    changes: watch::Receiver<u64>,
 }
 
 impl Staging<'_> {
     async fn run(&mut self) -> Result<Device, Error> {
         let (volume, nqn) = (&self.stage.volume, &self.stage.context.connect.nqn);
-        for _ in 0..STEPS_MAX {
+        let mut steps = 0;
+        while steps < STEPS_MAX {
+            self.changes.mark_unchanged();
             let seen = self.node.look(volume, Some(nqn)).await?;
             match next(&self.wanted, &seen, &self.known)? {
                 Step::Done(device) => {
@@ -98,7 +102,12 @@ impl Staging<'_> {
                     }
                     return Ok(device);
                 }
-                step => self.step(step).await?,
+                // Waiting has its own end.
+                Step::Wait(what) => self.wait(&what).await?,
+                step => {
+                    steps += 1;
+                    self.step(step).await?;
+                }
             }
         }
         let what = format!("volume {} did not settle in {STEPS_MAX} steps", shown(volume));
@@ -129,12 +138,8 @@ impl Staging<'_> {
                 self.connect().await?;
                 self.faults().pass(Point::Connected)
             }
-            Step::Wait(what) => self.wait(&what).await,
-            Step::Rescan(controllers, what) => {
-                if self.rescanned {
-                    return self.wait(&what).await;
-                }
-                self.rescanned = true;
+            Step::Rescan(controllers) => {
+                self.known.rescanned = true;
                 for controller in controllers {
                     kernel.rescan(&controller).await?;
                 }
@@ -161,7 +166,7 @@ impl Staging<'_> {
                 self.mounted = true;
                 self.faults().pass(Point::Mounted)
             }
-            Step::Done(_) => Ok(()),
+            Step::Wait(_) | Step::Done(_) => Ok(()),
         }
     }
 
@@ -205,7 +210,7 @@ impl Staging<'_> {
         }
     }
 
-    async fn wait(&self, what: &str) -> Result<(), Error> {
+    async fn wait(&mut self, what: &str) -> Result<(), Error> {
         let left = self.by.saturating_duration_since(Instant::now());
         if left.is_zero() {
             let connect = &self.stage.context.connect;
@@ -215,7 +220,7 @@ impl Staging<'_> {
             );
             return Err(Error::new(Kind::Unavailable, what));
         }
-        self.node.parts.host.changed(left.min(super::LOOK_PERIOD)).await;
+        changed(&mut self.changes, left).await;
         Ok(())
     }
 

@@ -61,6 +61,12 @@ pub fn single(
     Ok(Capability { mode, medium })
 }
 
+/// Is the file system left to what the volume was made with?
+pub fn names_no_file_system(given: Option<&pb::VolumeCapability>) -> bool {
+    let access = given.and_then(|capability| capability.access_type.as_ref());
+    matches!(access, Some(AccessType::Mount(mount)) if mount.fs_type.is_empty())
+}
+
 /// Refuses what we cannot serve.
 pub fn supported(field: &str, capability: &Capability) -> Result<(), Error> {
     match capability.unsupported() {

@@ -2,7 +2,6 @@
 
 use super::{Incoming, capability, invalid, text};
 use crate::grpc::csi as pb;
-use crate::grpc::csi::volume_capability::AccessType;
 use crate::operations::{Error, Publish};
 use crate::volume::capability::{AccessMode, Capability};
 use crate::volume::{NodeName, VolumeId};
@@ -28,18 +27,12 @@ impl TryFrom<Incoming<'_, pb::ControllerPublishVolumeRequest>> for Publish {
         let context = text::map("volume_context", &request.volume_context)?;
         let field = "volume_capability";
         let given = request.volume_capability.as_ref();
-        let class = context.get("fsType").filter(|_| names_no_file_system(given));
+        let class = context.get("fsType").filter(|_| capability::names_no_file_system(given));
         let capability = capability::required(field, given, class.map(String::as_str))?;
         let read_only = request.readonly || capability.mode.is_read_only();
         capability::supported(field, &as_used(&capability, read_only))?;
         Ok(Self { id: handle.existing()?, node, capability, read_only })
     }
-}
-
-/// Is the file system left to what the volume was made with?
-fn names_no_file_system(given: Option<&pb::VolumeCapability>) -> bool {
-    let access = given.and_then(|capability| capability.access_type.as_ref());
-    matches!(access, Some(AccessType::Mount(mount)) if mount.fs_type.is_empty())
 }
 
 /// A volume that is published read-only is not written, whatever its mode would allow.

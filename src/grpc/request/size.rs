@@ -67,6 +67,11 @@ pub fn for_new(range: Option<pb::CapacityRange>) -> Result<Size, Error> {
     }
 }
 
+/// The least size that a device must show; 0 where the caller does not say.
+pub fn at_least(range: Option<pb::CapacityRange>) -> Result<u64, Error> {
+    bounds(range).map(|(required, _)| required)
+}
+
 /// The size to which a volume shall grow.
 pub fn for_growth(range: Option<pb::CapacityRange>) -> Result<Size, Error> {
     match bounds(range)? {

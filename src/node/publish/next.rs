@@ -60,7 +60,7 @@ pub enum Step {
 /// Where no step leads on.
 pub fn next(wanted: &Wanted<'_>, seen: &Seen, target: Target<'_>) -> Result<Step, Error> {
     if let Some(mount) = seen.topmost(wanted.target) {
-        return mounted(wanted, mount, target.entry);
+        return mounted(wanted, seen, mount, target.entry);
     }
     let elsewhere = target.published.iter().find(|path| *path != wanted.target);
     if let Some(other) = elsewhere.filter(|_| wanted.alone) {
@@ -94,7 +94,12 @@ pub fn next(wanted: &Wanted<'_>, seen: &Seen, target: Target<'_>) -> Result<Step
 
 /// Something is mounted at the target: this volume as asked for, this volume otherwise, a device that
 /// was the volume's once, or something else.
-fn mounted(wanted: &Wanted<'_>, mount: &Mount, entry: Entry) -> Result<Step, Error> {
+fn mounted(
+    wanted: &Wanted<'_>,
+    seen: &Seen,
+    mount: &Mount,
+    entry: Entry,
+) -> Result<Step, Error> {
     let (is_volume, is_stale) = match entry {
         Entry::Block(number) => {
             let same = number == wanted.device.number;
@@ -116,6 +121,12 @@ fn mounted(wanted: &Wanted<'_>, mount: &Mount, entry: Entry) -> Result<Step, Err
             mount.kind,
             shown(wanted.volume)
         )));
+    }
+    // A bind that was cut off is writable where read-only was asked for, as the note says.
+    let noted = seen.note.as_ref().and_then(|note| note.targets.get(wanted.target));
+    let is_unfinished = wanted.read_only && noted == Some(&true) && !mount.read_only;
+    if is_unfinished {
+        return Ok(Step::Unmount(wanted.target.to_owned()));
     }
     if mount.read_only != wanted.read_only {
         let word = |read_only| if read_only { "read-only" } else { "read-write" };

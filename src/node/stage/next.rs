@@ -37,6 +37,8 @@ pub struct Known {
     pub signature: Option<Signature>,
     /// Has mkfs come to its end in this call?
     pub formatted: bool,
+    /// Was its size asked for anew in this call?
+    pub rescanned: bool,
     /// Targets that somebody uses, so that a stale mount stays there for now.
     pub busy: Vec<PathBuf>,
 }
@@ -54,8 +56,8 @@ pub enum Step {
     Connect,
     /// Look again after a change. What is missing, for whom it takes too long.
     Wait(String),
-    /// Have these controllers look at their namespaces anew; then as [`Step::Wait`].
-    Rescan(Vec<String>, String),
+    /// Have these controllers look at their namespaces anew.
+    Rescan(Vec<String>),
     /// Read what lies on the device.
     ReadSignature(Device),
     /// Make this kind of file system.
@@ -86,7 +88,7 @@ pub fn next(wanted: &Wanted<'_>, seen: &Seen, known: &Known) -> Result<Step, Err
     if seen.note.as_ref() != Some(&intent) {
         return Ok(Step::Note(Box::new(intent), Point::StageNoted));
     }
-    let device = match connection(wanted, seen)? {
+    let device = match connection(wanted, seen, known)? {
         Connection::Step(step) => return Ok(step),
         Connection::Device(device) => device,
     };
@@ -139,7 +141,11 @@ enum Connection<'a> {
 }
 
 /// Leads to the one device of the exact NQN, of the right size.
-fn connection<'a>(wanted: &Wanted<'_>, seen: &'a Seen) -> Result<Connection<'a>, Error> {
+fn connection<'a>(
+    wanted: &Wanted<'_>,
+    seen: &'a Seen,
+    known: &Known,
+) -> Result<Connection<'a>, Error> {
     let (id, nqn) = (shown(wanted.volume), &wanted.context.connect.nqn);
     if let Some(dead) = seen.to(nqn).find(|one| one.state == ControllerState::Dead) {
         return Ok(Connection::Step(Step::Disconnect(dead.clone())));
@@ -174,7 +180,8 @@ fn connection<'a>(wanted: &Wanted<'_>, seen: &'a Seen) -> Result<Connection<'a>,
             device.bytes
         );
         let controllers = usable.map(|one| one.name.clone()).collect();
-        return Ok(Connection::Step(Step::Rescan(controllers, what)));
+        let step = if known.rescanned { Step::Wait(what) } else { Step::Rescan(controllers) };
+        return Ok(Connection::Step(step));
     }
     let writes = !matches!(wanted.used, Use::Mount { read_only: true, .. });
     if device.read_only && writes && matches!(wanted.used, Use::Mount { .. }) {
@@ -227,27 +234,33 @@ fn file_system(
     let may_format = wanted.context.may_format && !read_only;
     // What mkfs left when it was interrupted is nobody's data: it was noted under this very NQN
     // before it began, nothing was mounted since, and this kernel has been up all the while.
-    let is_half_made = may_format
-        && !formatted
-        && matches!(&note.formatting, Formatting::Begun { boot } if *boot == seen.boot);
-    if is_half_made && *signature != Signature::Zeros {
-        return Ok(Step::Format(device.clone(), kind.clone()));
-    }
+    let is_begun = matches!(&note.formatting, Formatting::Begun { boot } if *boot == seen.boot);
+    let is_empty = match signature {
+        Signature::Zeros | Signature::Unfinished(_) => true,
+        Signature::Other(_) => is_begun,
+        Signature::FileSystem { .. } => false,
+    };
     match signature {
         Signature::FileSystem { kind: found, uuid } if found == kind => {
-            let known = Note { formatting: Formatting::Done, uuid: Some(uuid.clone()), ..note.clone() };
+            let mut known = note.clone();
+            known.formatting = Formatting::Done;
+            known.uuid = Some(uuid.clone());
             if known != *note {
                 return Ok(Step::Note(Box::new(known), Point::FileSystemNoted));
             }
             let options = options(wanted, seen, kind, *read_only, uuid);
             Ok(Step::Mount(device.clone(), kind.clone(), options))
         }
-        Signature::Zeros if may_format && note.formatting != Formatting::Done => {
-            if is_half_made {
+        _ if is_empty && formatted => {
+            let what = format!("mkfs.{kind} ended, and no file system is to be seen");
+            Err(Error::new(Kind::Unavailable, what))
+        }
+        _ if is_empty && may_format && note.formatting != Formatting::Done => {
+            if is_begun {
                 return Ok(Step::Format(device.clone(), kind.clone()));
             }
-            let formatting = Formatting::Begun { boot: seen.boot.clone() };
-            let begun = Note { formatting, ..note.clone() };
+            let mut begun = note.clone();
+            begun.formatting = Formatting::Begun { boot: seen.boot.clone() };
             Ok(Step::Note(Box::new(begun), Point::FormatNoted))
         }
         other => Err(precondition(objection(wanted, device, note, kind, other))),
@@ -268,6 +281,10 @@ fn objection(
         Signature::FileSystem { kind: found, .. } => {
             format!("volume {id} holds {found} and is asked for as {kind}; it is not formatted over")
         }
+        Signature::Unfinished(found) => format!(
+            "volume {id} holds a {found} whose making was interrupted, and the publish context has \
+             no format=allowed; it is not formatted over ({device})"
+        ),
         Signature::Other(what) => format!(
             "volume {id} holds {what} where {kind} is asked for; it is not formatted over ({device})"
         ),

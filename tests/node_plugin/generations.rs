@@ -1,0 +1,135 @@
+//! A node that comes back after a fence, and names that must not be mixed up.
+
+use tonic::Code;
+
+use super::{GIB, code, first};
+use crate::kernel::{Content, Kernel};
+use crate::kubelet::{Attachment, Kubelet, file_system, pod};
+
+#[tokio::test(start_paused = true)]
+async fn publishing_another_generation_stages_it_anew() {
+    let (kernel, kubelet, old) = first("ext4");
+    kubelet.stage(&old).await.unwrap();
+    kubelet.publish(&old, &pod("a")).await.unwrap();
+    kernel.write(&pod("a"), "file", "old").unwrap();
+    let new = Attachment::new("v", 3, false, old.capability.clone());
+    kernel.export("v", &new.nqn);
+    kubelet.publish(&new, &pod("b")).await.unwrap();
+    assert_eq!(kernel.connected(), [new.nqn.clone()]);
+    assert_eq!(kernel.disk_at(&pod("b")).as_deref(), Some("v"));
+    assert_eq!((kernel.mounted(&pod("a")), kernel.mounted(&new.staging())), (0, 1));
+    let Content::Files { files, .. } = kernel.content("v") else { panic!("no files") };
+    assert_eq!(files["file"], "old");
+    assert!(kernel.world().violations.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn staging_ends_other_generations_of_this_volume_and_nothing_else() {
+    let (kernel, kubelet, old) = first("ext4");
+    let beside: Vec<_> = ["v2", "v-2", "w"]
+        .map(|name| {
+            kernel.make_disk(name, GIB);
+            let volume = Attachment::new(name, 1, true, file_system("ext4"));
+            kernel.export(name, &volume.nqn);
+            volume
+        })
+        .into();
+    for volume in beside.iter().chain([&old]) {
+        kubelet.stage(volume).await.unwrap();
+    }
+    let new = Attachment::new("v", 2, false, old.capability.clone());
+    kernel.export("v", &new.nqn);
+    kubelet.stage(&new).await.unwrap();
+    let mut connected: Vec<_> = beside.iter().map(|volume| volume.nqn.clone()).collect();
+    connected.push(new.nqn.clone());
+    let mut found = kernel.connected();
+    (found.sort(), connected.sort());
+    assert_eq!(found, connected);
+    assert_eq!(kernel.calls("disconnect"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_mount_of_an_old_generation_does_not_keep_the_new_one_out() {
+    let (kernel, kubelet, old) = first("ext4");
+    kubelet.stage(&old).await.unwrap();
+    kubelet.publish(&old, &pod("a")).await.unwrap();
+    kernel.change(|world| {
+        world.busy.insert(pod("a"));
+    });
+    let new = Attachment::new("v", 2, false, old.capability.clone());
+    kernel.export("v", &new.nqn);
+    kubelet.stage(&new).await.unwrap();
+    kubelet.publish(&new, &pod("b")).await.unwrap();
+    assert_eq!(kernel.disk_at(&pod("b")).as_deref(), Some("v"));
+    assert_eq!((kernel.mounted(&pod("a")), kernel.disk_at(&pod("a"))), (1, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn volumes_of_two_boxes_that_share_a_slot_are_two_volumes() {
+    let kernel = Kernel::new();
+    let attachments = [("db", 1), ("far/db", 2)].map(|(volume, generation)| {
+        let mut one = Attachment::new("db", generation, true, file_system("ext4"));
+        one.volume = volume.into();
+        kernel.make_disk(volume, GIB);
+        kernel.export(volume, &one.nqn);
+        one
+    });
+    let kubelet = Kubelet::new(&kernel);
+    for one in &attachments {
+        kubelet.stage(one).await.unwrap();
+    }
+    assert_eq!(kernel.connected().len(), 2, "one of them was taken for an old generation");
+    kubelet.unstage(&attachments[0]).await.unwrap();
+    assert_eq!(kernel.connected(), [attachments[1].nqn.clone()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_name_that_two_volumes_claim_is_refused() {
+    let kernel = Kernel::new();
+    kernel.make_disk("db", GIB);
+    kernel.export("db", "db");
+    let named = |volume: &str| {
+        let mut one = Attachment::new("db", 1, true, file_system("ext4"));
+        one.volume = volume.into();
+        one.context.insert("nqn".into(), "db".into());
+        one
+    };
+    let kubelet = Kubelet::new(&kernel);
+    kubelet.stage(&named("db")).await.unwrap();
+    let refused = kubelet.stage(&named("far/db")).await;
+    assert_eq!(code(refused), Code::FailedPrecondition);
+    assert_eq!(kernel.connected(), ["db"]);
+    kubelet.unstage(&named("far/db")).await.unwrap();
+    assert_eq!(kernel.connected(), ["db"]);
+    kubelet.unstage(&named("db")).await.unwrap();
+    assert!(kernel.connected().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renumbered_device_is_mounted_anew_and_the_pods_path_follows() {
+    let (kernel, kubelet, volume) = first("ext4");
+    kubelet.stage(&volume).await.unwrap();
+    kubelet.publish(&volume, &pod("a")).await.unwrap();
+    kernel.write(&pod("a"), "file", "text").unwrap();
+    kernel.renumber(&volume.nqn);
+    assert_eq!(kubelet.health(&volume, &pod("a")).await.unwrap(), ["StaleMount", "StaleTarget"]);
+    kubelet.publish(&volume, &pod("a")).await.unwrap();
+    assert!(kubelet.health(&volume, &pod("a")).await.unwrap().is_empty());
+    kernel.write(&pod("a"), "more", "text").unwrap();
+    let Content::Files { files, .. } = kernel.content("v") else { panic!("no files") };
+    assert_eq!(files.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_its_note_a_connection_is_known_by_its_name_and_ended() {
+    let (kernel, kubelet, volume) = first("ext4");
+    kubelet.stage(&volume).await.unwrap();
+    use rds_csi::host::Host as _;
+    kernel.remove_note("v").await.unwrap();
+    kubelet.unstage(&volume).await.unwrap();
+    assert_eq!((kernel.connected().len(), kernel.mounted(&volume.staging())), (0, 0));
+    kubelet.stage(&volume).await.unwrap();
+    kernel.remove_note("v").await.unwrap();
+    Kubelet::new(&kernel).stage(&volume).await.unwrap();
+    assert_eq!(kernel.calls("mount"), 2, "what is mounted already is found");
+}

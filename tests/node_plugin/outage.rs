@@ -1,0 +1,98 @@
+//! The box is away, for a moment or for good.
+
+use tonic::Code;
+
+use super::{GIB, code, first};
+use crate::kubelet::{Attachment, Kubelet, file_system, pod};
+
+#[tokio::test(start_paused = true)]
+async fn what_is_mounted_stays_so_while_the_box_is_away() {
+    let (kernel, kubelet, volume) = first("ext4");
+    kubelet.stage(&volume).await.unwrap();
+    kubelet.publish(&volume, &pod("a")).await.unwrap();
+    kernel.change(|world| world.away = true);
+    let kubelet = Kubelet::new(&kernel);
+    kubelet.stage(&volume).await.unwrap();
+    kubelet.publish(&volume, &pod("a")).await.unwrap();
+    kubelet.publish(&volume, &pod("b")).await.unwrap();
+    assert_eq!(kubelet.health(&volume, &pod("a")).await.unwrap(), ["Connecting"]);
+    kernel.change(|world| world.away = false);
+    kernel.write(&pod("a"), "file", "text").unwrap();
+    assert_eq!(kernel.calls("disconnect"), 0);
+    assert!(kubelet.health(&volume, &pod("a")).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_box_that_does_not_answer_is_an_error_within_the_deadline_and_changes_nothing() {
+    let (kernel, kubelet, volume) = first("ext4");
+    kernel.change(|world| world.away = true);
+    assert_eq!(code(kubelet.stage(&volume).await), Code::DeadlineExceeded);
+    assert_eq!(kubelet.health(&volume, &pod("a")).await.unwrap(), ["NotMounted", "Disconnected"]);
+    kernel.change(|world| world.away = false);
+    kubelet.stage(&volume).await.unwrap();
+    assert!(kubelet.health(&volume, &volume.staging()).await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_a_device_is_waited_for_and_given_up() {
+    let (kernel, kubelet, volume) = first("ext4");
+    kernel.change(|world| world.no_device = true);
+    let late = kubelet.stage(&volume).await.unwrap_err();
+    assert_eq!(late.code(), Code::Unavailable);
+    assert!(late.message().contains("no device of volume v appeared within 30s"), "{late}");
+    let (staged, ()) = tokio::join!(kubelet.stage(&volume), async {
+        tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+        kernel.change(|world| world.no_device = false);
+    });
+    staged.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn unstaging_waits_for_a_box_that_is_away_unless_the_generation_is_over() {
+    let (kernel, kubelet, volume) = first("ext4");
+    kubelet.stage(&volume).await.unwrap();
+    kernel.change(|world| world.away = true);
+    assert_eq!(code(kubelet.unstage(&volume).await), Code::DeadlineExceeded);
+    assert_eq!((kernel.connected().len(), kernel.mounted(&volume.staging())), (1, 1));
+    Kubelet::told(&kernel, true).unstage(&volume).await.unwrap();
+    assert_eq!((kernel.connected().len(), kernel.mounted(&volume.staging())), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_works_is_never_ended_because_an_unmount_fails() {
+    let (kernel, _, volume) = first("ext4");
+    let kubelet = Kubelet::told(&kernel, true);
+    kubelet.stage(&volume).await.unwrap();
+    kernel.change(|world| {
+        world.busy.insert(volume.staging());
+    });
+    assert_eq!(code(kubelet.unstage(&volume).await), Code::Unavailable);
+    assert_eq!(kernel.calls("disconnect"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_the_kernel_dropped_is_made_again_and_the_dead_mount_replaced() {
+    let (kernel, kubelet, volume) = first("ext4");
+    kubelet.stage(&volume).await.unwrap();
+    kubelet.publish(&volume, &pod("a")).await.unwrap();
+    kernel.change(|world| world.drops = true);
+    kernel.unexport("v");
+    assert!(kernel.connected().is_empty());
+    assert_eq!(kubelet.health(&volume, &pod("a")).await.unwrap()[0], "Disconnected");
+    kernel.export("v", &volume.nqn);
+    kubelet.publish(&volume, &pod("a")).await.unwrap();
+    kernel.write(&pod("a"), "file", "text").unwrap();
+    assert_eq!((kernel.mounted(&pod("a")), kernel.mounted(&volume.staging())), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_over_is_refused_and_no_other_connection_is_touched() {
+    let (kernel, kubelet, volume) = first("ext4");
+    kernel.make_disk("w", GIB);
+    let other = Attachment::new("w", 1, true, file_system("ext4"));
+    kernel.export("w", &other.nqn);
+    kubelet.stage(&other).await.unwrap();
+    kernel.unexport("v");
+    assert_eq!(code(kubelet.stage(&volume).await), Code::Internal);
+    assert_eq!(kernel.connected(), [other.nqn.clone()]);
+}
