@@ -22,6 +22,7 @@ pub const USAGE: u8 = 64;
 const TEACHING: &str = "\
 Examples:
   rds-csi controller --config /etc/rds-csi/config.toml
+  rds-csi node --config /etc/rds-csi/config.toml --node-id worker-1
   RDSCSI__LOG__LEVEL=debug rds-csi controller --config config.toml
   rds-csi config-check config.toml
   rds-csi doctor --config config.toml
@@ -55,6 +56,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the controller, beside the CSI sidecars
     Controller(ControllerArgs),
+    /// Run the node plugin, on every node
+    Node(NodeArgs),
     /// Rehearse an outage: the controller against a simulated box and cluster on this machine
     Sandbox(SandboxArgs),
     /// Look at a real box before trusting it: what is wrong, and which command mends it
@@ -72,6 +75,17 @@ pub struct ControllerArgs {
     /// Only look at the configuration: print what it comes to, or what is wrong with it
     #[arg(long)]
     pub check_config: bool,
+}
+
+/// Arguments of `node`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct NodeArgs {
+    /// Configuration file (TOML), the controller's own; what it says of the boxes is not looked at
+    #[arg(long, value_name = "FILE", env = "RDSCSI_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Name of the Kubernetes Node; without it node.name or the variable NODE_NAME
+    #[arg(long, value_name = "NAME")]
+    pub node_id: Option<String>,
 }
 
 /// Arguments of `sandbox`.
@@ -222,6 +236,10 @@ mod test {
             (
                 "rds-csi controller --check-config",
                 Command::Controller(ControllerArgs { config: None, check_config: true }),
+            ),
+            (
+                "rds-csi node --config a.toml --node-id n1",
+                Command::Node(NodeArgs { config: file.clone(), node_id: Some("n1".into()) }),
             ),
             ("rds-csi config-check a.toml", Command::ConfigCheck(ConfigCheckArgs { file })),
             (

@@ -16,6 +16,7 @@ pub mod logging;
 pub mod mandate;
 pub mod metrics;
 pub mod node;
+pub mod node_plugin;
 pub mod operations;
 pub mod page;
 pub mod rds;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use rds_csi::cli::{self, Cli, Command};
-use rds_csi::controller;
+use rds_csi::{controller, node_plugin};
 
 fn main() -> ExitCode {
     let cli = match Cli::from_process() {
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
             Ok((sources, config)) => controller::run(sources, config),
             Err(error) => cli::refuse(&error),
         },
+        Command::Node(args) => node_plugin::run(args),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => rds_csi::sandbox::run(&args),
         #[cfg(not(feature = "sandbox"))]
