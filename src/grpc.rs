@@ -32,8 +32,8 @@ use tonic::transport::server::Connected;
 use controller::Controller;
 use csi::controller_server::ControllerServer;
 use csi::identity_server::IdentityServer;
-use identity::Identity;
 use csi::node_server::NodeServer;
+use identity::Identity;
 use log::RequestLog;
 use node::NodeService;
 

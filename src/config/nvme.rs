@@ -69,10 +69,18 @@ impl NvmeConfig {
         let seconds = Duration::from_secs;
         check
             .part("nvme")
-            .lasts("ctrl_loss", self.ctrl_loss.0.unwrap_or_default(), [seconds(0), seconds(31_536_000)])
+            .lasts(
+                "ctrl_loss",
+                self.ctrl_loss.0.unwrap_or_default(),
+                [seconds(0), seconds(31_536_000)],
+            )
             .lasts("reconnect_delay", self.reconnect_delay, [seconds(1), seconds(3600)])
             .lasts("keep_alive", self.keep_alive, [seconds(1), seconds(3600)])
-            .lasts("fast_io_fail", self.fast_io_fail.0.unwrap_or_default(), [seconds(0), seconds(31_536_000)])
+            .lasts(
+                "fast_io_fail",
+                self.fast_io_fail.0.unwrap_or_default(),
+                [seconds(0), seconds(31_536_000)],
+            )
             .counts("io_queues", usize::from(self.io_queues), [0, 1024]);
     }
 }

@@ -148,8 +148,14 @@ fn level(method: &str, outcome: &Outcome) -> Level {
     match method {
         _ if outcome.is_unimplemented() => Level::Debug,
         _ if !outcome.is_ok() => Level::Warning,
-        "Probe" | "GetPluginInfo" | "ListVolumes" | "GetCapacity" | "NodeGetInfo"
-        | "NodeGetVolumeStats" | "NodeGetVolumeHealth" | "NodeGetStorageHealth" => Level::Debug,
+        "Probe"
+        | "GetPluginInfo"
+        | "ListVolumes"
+        | "GetCapacity"
+        | "NodeGetInfo"
+        | "NodeGetVolumeStats"
+        | "NodeGetVolumeHealth"
+        | "NodeGetStorageHealth" => Level::Debug,
         _ if method.ends_with("GetCapabilities") || method.ends_with("PluginCapabilities") => {
             Level::Debug
         }

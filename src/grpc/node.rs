@@ -225,7 +225,12 @@ fn usage(amount: Amount) -> Vec<pb::VolumeUsage> {
         // Nobody knows how much of a device is in use.
         Amount::Device { bytes } => vec![one(Unit::Bytes, bytes, 0, 0)],
         Amount::FileSystem(Usage {
-            bytes, bytes_available, bytes_used, inodes, inodes_free, ..
+            bytes,
+            bytes_available,
+            bytes_used,
+            inodes,
+            inodes_free,
+            ..
         }) => {
             let mut all = vec![one(Unit::Bytes, bytes, bytes_used, bytes_available)];
             // btrfs has no bound of inodes.

@@ -106,7 +106,8 @@ fn timing(volume: &BTreeMap<String, String>, usual: &Timing) -> Result<Timing, R
 
 /// An NQN as a box exports it: a proper one or, from RouterOS before 7.21, the name of a slot.
 pub(super) fn nqn(text: &str) -> Result<Nqn, Refused> {
-    Nqn::parse(text).or_else(|why| Slot::parse(text).map(|slot| Nqn::of_slot(&slot)).map_err(|_| why))
+    Nqn::parse(text)
+        .or_else(|why| Slot::parse(text).map(|slot| Nqn::of_slot(&slot)).map_err(|_| why))
 }
 
 fn number<T>(text: &str, range: RangeInclusive<T>) -> Result<T, Refused>

@@ -139,17 +139,12 @@ fn at_target(note: &Note, seen: &Seen, target: &PathBuf, entry: Entry) -> Option
 }
 
 /// By address: how many of the volumes behind it have a connection that works.
-fn boxes<'a>(
-    notes: impl Iterator<Item = &'a Note>,
-    controllers: &[Controller],
-) -> Vec<BoxAilment> {
+fn boxes<'a>(notes: impl Iterator<Item = &'a Note>, controllers: &[Controller]) -> Vec<BoxAilment> {
     let mut by_address: BTreeMap<(String, u16), (usize, usize)> = BTreeMap::new();
     for note in notes {
         let connect = note.connect();
         let (works, all) = by_address.entry((connect.address, connect.port)).or_default();
-        let is_live = |one: &&Controller| {
-            one.nqn == note.nqn && one.state == ControllerState::Live
-        };
+        let is_live = |one: &&Controller| one.nqn == note.nqn && one.state == ControllerState::Live;
         *works += usize::from(controllers.iter().any(|one| is_live(&one)));
         *all += 1;
     }

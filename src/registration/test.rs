@@ -57,10 +57,9 @@ async fn kubelet_hears_what_we_are_and_we_hear_what_it_thinks_of_us() {
     assert_eq!((found.r#type.as_str(), found.name.as_str()), ("CSIPlugin", "rds.example"));
     assert_eq!(found.endpoint, "/k/plugins/rds.example/csi.sock");
     assert_eq!(found.supported_versions, ["1.0.0"]);
-    for (plugin_registered, error, wanted) in [
-        (false, "no", Known::Refused("no".into())),
-        (true, "", Known::Registered),
-    ] {
+    for (plugin_registered, error, wanted) in
+        [(false, "no", Known::Refused("no".into())), (true, "", Known::Registered)]
+    {
         let status = wire::RegistrationStatus { plugin_registered, error: error.into() };
         dial(&offered.plugin).await.notify_registration_status(status).await.unwrap();
         timeout(PATIENCE, offered.known.wait_for(|known| *known == wanted)).await.unwrap().unwrap();

@@ -24,7 +24,10 @@ async fn whole_life(kernel: &Kernel, uses: &[Attachment; 2], point: Point) -> bo
     macro_rules! call {
         ($call:expr) => {{
             let before = died.load(Ordering::Relaxed);
-            let mut outcome = { let kubelet = &kubelet; $call(kubelet).await };
+            let mut outcome = {
+                let kubelet = &kubelet;
+                $call(kubelet).await
+            };
             if !before && died.load(Ordering::Relaxed) {
                 outcome.unwrap_err();
                 kubelet = Kubelet::new(kernel);
@@ -39,7 +42,8 @@ async fn whole_life(kernel: &Kernel, uses: &[Attachment; 2], point: Point) -> bo
         let target = pod(&format!("p{generation}"));
         call!(async |kubelet: &Kubelet| kubelet.stage(volume).await);
         call!(async |kubelet: &Kubelet| kubelet.publish(volume, &target).await);
-        if kernel.disk_at(&target).is_some() && matches!(kernel.content("v"), Content::Files { .. }) {
+        if kernel.disk_at(&target).is_some() && matches!(kernel.content("v"), Content::Files { .. })
+        {
             kernel.write(&target, &format!("file{generation}"), "text").unwrap();
         }
         assert_eq!(kernel.disk_at(&target).as_deref(), Some("v"), "{}", point.label());

@@ -100,7 +100,10 @@ async fn a_volume_is_measured_where_it_is_mounted_and_nowhere_else() {
     kernel.write(&pod("a"), "file", "12345").unwrap();
     let usage = kubelet.stats(&volume, &pod("a")).await.unwrap();
     let bytes = &usage[0];
-    assert_eq!((bytes.total, bytes.used, bytes.unit), (GIB as i64, 5, pb::volume_usage::Unit::Bytes.into()));
+    assert_eq!(
+        (bytes.total, bytes.used, bytes.unit),
+        (GIB as i64, 5, pb::volume_usage::Unit::Bytes.into())
+    );
     assert_eq!((usage[1].used, usage[1].available), (1, 999));
     // What is mounted there is another volume, or nothing: never the node's own disk.
     assert_eq!(code(kubelet.stats(&volume, &pod("b")).await), Code::NotFound);

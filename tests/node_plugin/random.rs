@@ -176,7 +176,9 @@ impl Story {
             assert_eq!(self.kernel.mounted(&self.target(at)), 0);
         }
         self.kubelet.unstage(&volume).await.unwrap();
-        assert!(self.kernel.connected().iter().all(|nqn| !nqn.contains(&format!(":{}.", self.name))));
+        assert!(
+            self.kernel.connected().iter().all(|nqn| !nqn.contains(&format!(":{}.", self.name)))
+        );
     }
 }
 

@@ -7,7 +7,9 @@ use rds_csi::grpc::csi::node_server::Node as _;
 use tonic::{Code, Request};
 
 use super::{code, first};
-use crate::kubelet::{Attachment, Kubelet, block, file_system, pod, publish_request, stage_request};
+use crate::kubelet::{
+    Attachment, Kubelet, block, file_system, pod, publish_request, stage_request,
+};
 
 #[tokio::test(start_paused = true)]
 async fn every_field_that_is_missing_or_wrong_is_named() {
@@ -117,7 +119,8 @@ async fn the_timing_of_a_storage_class_reaches_the_note() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_box_that_some_volumes_cannot_reach_is_degraded_and_one_that_none_reaches_is_unreachable() {
+async fn a_box_that_some_volumes_cannot_reach_is_degraded_and_one_that_none_reaches_is_unreachable()
+{
     let (kernel, kubelet, volume) = first("ext4");
     let health = || async {
         let request = Request::new(pb::NodeGetStorageHealthRequest::default());

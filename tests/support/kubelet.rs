@@ -13,7 +13,7 @@ use rds_csi::grpc::csi::volume_capability::{AccessMode, AccessType, BlockVolume,
 use rds_csi::grpc::node::NodeService;
 use rds_csi::grpc::runs::Runs;
 use rds_csi::host::Timing;
-use rds_csi::node::{Deadlines, Faults, Generations, Node, NobodyKnows, Parts, Unobserved};
+use rds_csi::node::{Deadlines, Faults, Generations, NobodyKnows, Node, Parts, Unobserved};
 use rds_csi::volume::{Handle, NodeName, Nqn};
 use slog::{Discard, Logger, o};
 use tonic::{Request, Status};
@@ -101,7 +101,6 @@ impl Generations for Told {
 
 /// kubelet, and the plugin that it talks to.
 pub struct Kubelet {
-    pub kernel: Kernel,
     pub service: NodeService,
     pub node: Node,
 }
@@ -146,7 +145,7 @@ impl Kubelet {
         };
         let runs = Runs::new(64, Duration::from_secs(120), log);
         let service = NodeService::new(node.clone(), timing, runs);
-        Self { kernel: kernel.clone(), service, node }
+        Self { service, node }
     }
 
     pub async fn stage(&self, of: &Attachment) -> Result<(), Status> {
@@ -194,7 +193,11 @@ impl Kubelet {
         Ok(answer.into_inner().capacity_bytes)
     }
 
-    pub async fn stats(&self, of: &Attachment, path: &Path) -> Result<Vec<pb::VolumeUsage>, Status> {
+    pub async fn stats(
+        &self,
+        of: &Attachment,
+        path: &Path,
+    ) -> Result<Vec<pb::VolumeUsage>, Status> {
         let request = pb::NodeGetVolumeStatsRequest {
             volume_id: of.volume.clone(),
             volume_path: text(path),

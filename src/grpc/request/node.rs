@@ -89,9 +89,26 @@ fn mount_options(field: &str, flags: &[String]) -> Result<(), Error> {
 /// Other mounts, other namespaces, other devices. The host refuses them as well; here the answer is
 /// INVALID_ARGUMENT, before anything is connected.
 const FORBIDDEN: [&str; 20] = [
-    "bind", "rbind", "move", "remount", "shared", "rshared", "slave", "rslave", "private",
-    "rprivate", "unbindable", "runbindable", "loop", "offset", "sizelimit", "logdev", "rtdev",
-    "journal_dev", "journal_path", "device",
+    "bind",
+    "rbind",
+    "move",
+    "remount",
+    "shared",
+    "rshared",
+    "slave",
+    "rslave",
+    "private",
+    "rprivate",
+    "unbindable",
+    "runbindable",
+    "loop",
+    "offset",
+    "sizelimit",
+    "logdev",
+    "rtdev",
+    "journal_dev",
+    "journal_path",
+    "device",
 ];
 
 impl TryFrom<ToNode<'_, pb::NodePublishVolumeRequest>> for Publish {

@@ -94,12 +94,7 @@ pub fn next(wanted: &Wanted<'_>, seen: &Seen, target: Target<'_>) -> Result<Step
 
 /// Something is mounted at the target: this volume as asked for, this volume otherwise, a device that
 /// was the volume's once, or something else.
-fn mounted(
-    wanted: &Wanted<'_>,
-    seen: &Seen,
-    mount: &Mount,
-    entry: Entry,
-) -> Result<Step, Error> {
+fn mounted(wanted: &Wanted<'_>, seen: &Seen, mount: &Mount, entry: Entry) -> Result<Step, Error> {
     let (is_volume, is_stale) = match entry {
         Entry::Block(number) => {
             let same = number == wanted.device.number;

@@ -168,7 +168,11 @@ fn connection<'a>(
             return Err(precondition(format!(
                 "the subsystem {nqn} of volume {id} has {} namespaces ({}); a volume has one",
                 several.len(),
-                several.iter().map(|one| one.path.display().to_string()).collect::<Vec<_>>().join(", "),
+                several
+                    .iter()
+                    .map(|one| one.path.display().to_string())
+                    .collect::<Vec<_>>()
+                    .join(", "),
             )));
         }
     };
@@ -279,7 +283,9 @@ fn objection(
     let device = device.path.display();
     match signature {
         Signature::FileSystem { kind: found, .. } => {
-            format!("volume {id} holds {found} and is asked for as {kind}; it is not formatted over")
+            format!(
+                "volume {id} holds {found} and is asked for as {kind}; it is not formatted over"
+            )
         }
         Signature::Unfinished(found) => format!(
             "volume {id} holds a {found} whose making was interrupted, and the publish context has \
