@@ -257,6 +257,12 @@ fn the_schema_has_every_key_of_the_configuration_with_the_words_of_its_reference
         "cluster.kubeconfig",
         "cluster.secret_name",
         "leader.lease",
+        "agents.port",
+        "node.name",
+        "node.kubelet_dir",
+        "node.register",
+        "node.notes_dir",
+        "node.cluster_secret_path",
         "backends.main.key_path",
     ];
     for (table, line) in lines() {

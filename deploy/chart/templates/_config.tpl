@@ -20,10 +20,16 @@
 
 [http]
 listen = "{{ .Values.metrics.address }}:{{ .Values.metrics.port }}"
-{{- range $table := list "log" "cluster" "grpc" "leader" "reconcile" "events" "shutdown" "backend_defaults" }}
+{{- range $table := list "log" "cluster" "agents" "grpc" "leader" "reconcile" "events" "shutdown" "node" "nvme" "backend_defaults" }}
 {{- $keys := index $root.Values.config $table }}
 {{- if eq $table "cluster" }}
 {{- $keys = merge (dict "secret_name" (include "rds-csi.cluster-secret" $root)) $keys }}
+{{- end }}
+{{- if eq $table "agents" }}
+{{- $keys = merge (dict "port" $root.Values.metrics.port) $keys }}
+{{- end }}
+{{- if eq $table "node" }}
+{{- $keys = merge (dict "kubelet_dir" $root.Values.node.kubeletDir "register" (not $root.Values.node.registrar.enabled)) $keys }}
 {{- end }}
 {{- if $keys }}
 
