@@ -45,6 +45,9 @@ async fn a_dead_node_that_is_tainted_out_of_service_is_fenced_and_its_pod_moves_
     .await
     .unwrap();
     figures.tell(&cluster, "from the taint to the fence");
+    // Kubernetes has not even begun to detach: what cut the machine off was the taint.
+    let attachment = cluster.attachment(&volume, Some(&node)).await.unwrap().unwrap();
+    assert_eq!(attachment.metadata.deletion_timestamp, None);
 
     let other = wait::until("the volume is attached elsewhere", MOVED_WITHIN, async || {
         let found = cluster.attachment(&volume, None).await.map_err(|error| error.to_string())?;

@@ -1,12 +1,14 @@
 //! Two replicas, and the one that acts falls silent: paused, not dead.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 use rds_csi_testbed::cluster::{DRIVER, NAMESPACE};
-use rds_csi_testbed::{Cluster, Signal, wait};
+use rds_csi_testbed::{Cluster, Signal, process, wait};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -15,6 +17,8 @@ use crate::support::{STEP, attached, connect, finish, installed, pod_on};
 const LEASE: &str = "rds-csi-reconciler";
 /// A lease of 15 s, the grace time below, and what the sidecars need for their Leases.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(90);
+/// How often counters are read before a node that is gone is taken for silent.
+const READS: usize = 3;
 /// How long the one that comes back is watched.
 const WATCHED: Duration = Duration::from_secs(10);
 
@@ -26,7 +30,11 @@ async fn a_paused_leader_is_replaced_and_does_nothing_wrong_when_it_goes_on() {
         "lease",
         &json!({
             "controller": {"replicas": 2, "nodeSelector": on_b},
-            "config": {"reconcile": {"grace": "5s"}},
+            "config": {
+                "reconcile": {"grace": "5s"},
+                // What the paused one was waiting for is still good when it goes on.
+                "backend_defaults": {"command_deadline": "3m", "poll_interval": "1m"},
+            },
         }),
     )
     .await;
@@ -34,10 +42,14 @@ async fn a_paused_leader_is_replaced_and_does_nothing_wrong_when_it_goes_on() {
     let volume = old.volume.clone();
     let leader = leader(&cluster, "").await;
 
-    // It is paused when it has seen that the node is gone, and before the grace time is over: the
-    // fence is what it would do next.
-    node_is_gone(&cluster).await;
-    signal(&cluster, &leader, Signal::STOP);
+    // It is paused while it reads the counters for the last time: the fence is what it would do next.
+    let paused = pauses_before_it_fences(&cluster, &leader, &volume);
+    cluster.node("node-a").unwrap().delete().await.unwrap();
+    wait::until("the leader is about to fence", STEP, async || {
+        if paused.load(Ordering::SeqCst) { Ok(()) } else { Err("not yet") }
+    })
+    .await
+    .unwrap();
     assert!(old.host.is_live(), "too late: it has fenced already");
     let next = self::leader(&cluster, &leader).await;
     wait::until("the other replica has fenced", TAKEN_OVER_WITHIN, async || {
@@ -71,20 +83,21 @@ async fn a_paused_leader_is_replaced_and_does_nothing_wrong_when_it_goes_on() {
     finish(cluster).await;
 }
 
-/// Returns when both replicas have seen it.
-async fn node_is_gone(cluster: &Cluster) {
-    let seen = async || {
-        let labels = [("action", "node_watcher_trigger")];
-        cluster.scrape("rds_csi_attachment_reconcile_total", &labels).await.unwrap_or(0.0)
-    };
-    let before = seen().await;
-    cluster.node("node-a").unwrap().delete().await.unwrap();
-    wait::until("the driver has seen that a node is gone", STEP, async || {
-        let now = seen().await;
-        if now > before { Ok(()) } else { Err(now) }
-    })
-    .await
-    .unwrap();
+/// Stops the machine of the leader when it reads the counters of a volume for the last time.
+fn pauses_before_it_fences(cluster: &Cluster, leader: &str, volume: &str) -> Arc<AtomicBool> {
+    let containers = cluster.kubelet.processes().remove(leader).unwrap();
+    let paused = Arc::new(AtomicBool::new(false));
+    let (reads, done, volume) = (AtomicUsize::new(0), paused.clone(), volume.to_owned());
+    cluster.storage.rds.on_exec(move |line| {
+        if !line.contains(&volume) || reads.fetch_add(1, Ordering::SeqCst) + 1 != READS {
+            return;
+        }
+        for id in containers.values() {
+            process::send(*id, Signal::STOP).unwrap();
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+    paused
 }
 
 /// Every process of a pod: the machine stands still, not one program.
