@@ -63,7 +63,7 @@ const COMMANDS: &[(&str, How)] = &[
         Says("STATUS: deployed"),
     ),
     ("kubectl --namespace rds-csi rollout status", Says("successfully rolled out")),
-    ("kubectl --namespace rds-csi exec deployment/rds-csi-controller", Says("main")),
+    ("kubectl --namespace rds-csi exec deployment/rds-csi-controller", Says("main (")),
     ("kubectl --namespace rds-csi get secret rds-csi-cluster --output yaml >", Says("")),
     // Plain manifests.
     ("kubectl apply --filename deploy/manifests/namespace.yaml", Says("namespace/rds-csi")),
