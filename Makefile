@@ -19,7 +19,7 @@ IMAGE_PACKAGES := $(BUILD_PACKAGES) python3
 .PHONY: packages-build packages-test packages-e2e packages-image
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: packages-build ## the incident, replayed against a simulated box and cluster (ARGS=--once: and end)
 	$(CARGO) run --quiet --features sandbox --bin rds-csi -- sandbox $(ARGS)
