@@ -103,8 +103,8 @@ const COMMANDS: &[(&str, How)] = &[
     ("make bench", By("Makefile", "bench:")),
     ("make help", By("Makefile", "help:")),
     ("cargo run -p rds-sim -- --no-key", By("sim/tests/program.rs", "--no-key")),
-    ("rds-csi controller --config", By("tests/daemon/process.rs", "\"controller\"")),
-    ("rds-csi doctor --config", By("tests/doctor.rs", "Examination")),
+    ("rds-csi controller --config", By("tests/support/daemon.rs", "\"--config\"")),
+    ("rds-csi doctor --config", By("tests/doctor.rs", "&[\"--config\"")),
 ];
 
 fn readme() -> String {
