@@ -11,13 +11,15 @@ SEED ?= 1
 # as they are really made.
 BUILD_PACKAGES := build-essential libsodium-dev libssl-dev pkg-config
 TEST_PACKAGES := $(BUILD_PACKAGES) openssh-server openssh-client e2fsprogs xfsprogs btrfs-progs
-E2E_PACKAGES := $(BUILD_PACKAGES) iproute2
+# What people have who follow the README, and what pods are made with.
+E2E_PACKAGES := $(BUILD_PACKAGES) iproute2 curl openssh-client
+IMAGE_PACKAGES := $(BUILD_PACKAGES) python3
 
 .PHONY: help demo test host-test bench simulate simulate-test chart manifests image image-test parts e2e check fmt
-.PHONY: packages-build packages-test packages-e2e
+.PHONY: packages-build packages-test packages-e2e packages-image
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: packages-build ## the incident, replayed against a simulated box and cluster (ARGS=--once: and end)
 	$(CARGO) run --quiet --features sandbox --bin rds-csi -- sandbox $(ARGS)
@@ -58,11 +60,11 @@ chart: packages-build ## lint the chart, render it in every way, compare it with
 manifests: ## render deploy/manifests anew from the chart (needs Go)
 	$(WITH_HELM) deploy/render
 
-image: packages-build ## an OCI archive with its bill of materials in target/image, without registry, daemon or root
+image: packages-image ## an OCI archive with its bill of materials in target/image, without registry, daemon or root
 	$(CARGO) build --release --locked --package rds-csi --bin rds-csi
 	deploy/image/build --binary target/release/rds-csi --output target/image/rds-csi.tar --cache target/image/packages
 
-image-test: image ## look into it, compare it with Debian's packages, hand it to containerd, skopeo and a registry
+image-test: image ## look into it, compare it with Debian's packages, copy it to a registry, run it by containerd
 	deploy/image/test --archive target/image/rds-csi.tar --cache target/image/packages
 
 parts: ## etcd, Kubernetes, sidecars, kwok, helm, CRDs from their Go modules, kept in target/parts
@@ -112,3 +114,9 @@ packages-test:
 
 packages-e2e:
 	$(call install,$(E2E_PACKAGES))
+
+# Packages are fetched without being installed; for that apt must know where they are.
+packages-image:
+	$(call install,$(IMAGE_PACKAGES))
+	@apt-get download --print-uris xfsprogs >/dev/null 2>&1 || { \
+	  as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo; $$as_root apt-get update -qq; }

@@ -233,7 +233,16 @@ fn properties<'a>(schema: &'a Value, path: &str, into: &mut Vec<(String, &'a Val
     for (key, property) in listed {
         let path = format!("{path}/{key}");
         // What is of Kubernetes' own types is described there.
-        if !["resources", "tolerations", "imagePullSecrets", "env"].contains(&key.as_str()) {
+        let theirs = [
+            "resources",
+            "tolerations",
+            "affinity",
+            "imagePullSecrets",
+            "env",
+            "metricsFrom",
+            "egress",
+        ];
+        if !theirs.contains(&key.as_str()) {
             properties(property, &path, into);
         }
         into.push((path, property));

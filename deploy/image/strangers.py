@@ -7,19 +7,21 @@ import re
 import subprocess
 import time
 
+import inside
 import packages
 from archive import demand
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 # Fetched, and not installed: nobody gets a daemon from a test.
-PACKAGES = {"containerd", "docker-registry", "skopeo", "libassuan0", "libdevmapper1.02.1", "libgpgme11"}
+PACKAGES = {"containerd", "runc", "docker-registry", "skopeo",
+            "libassuan0", "libdevmapper1.02.1", "libgpgme11", "libseccomp2"}
 PLACE = "registry.example.com"
 REGISTRY = """
 version: 0.1
 storage: {filesystem: {rootdirectory: %s}}
 http: {addr: "127.0.0.1:0"}
 """
-# The importer alone: neither pods nor snapshots.
+# Without kubelet's part.
 CONTAINERD = """
 version = 2
 root = "%(folder)s/root"
@@ -39,7 +41,7 @@ def take(path, archive, folder, cache):
     pool.add(PACKAGES)
     folders = [f"{folder}/pool/{name}/usr/lib/{pool.multiarch}" for name in PACKAGES]
     folders += [f"{folder}/pool/{name}/lib/{pool.multiarch}" for name in PACKAGES]
-    tools = [f"{folder}/pool/{name}/usr/bin" for name in PACKAGES]
+    tools = [f"{folder}/pool/{name}/usr/{bin}" for name in PACKAGES for bin in ("bin", "sbin")]
     variables = {
         "PATH": ":".join([str(folder), *tools, os.environ["PATH"]]),
         "LD_LIBRARY_PATH": ":".join(folders),
@@ -94,7 +96,7 @@ class Daemon:
 
 
 def containerd(archive, folder, variables, commands):
-    """`ctr images import`, as on a node."""
+    """`ctr images import`, as on a node; and a container of it, as a pod would have it."""
     if os.geteuid() != 0:
         print("containerd is left out: it needs root")
         return
@@ -107,6 +109,21 @@ def containerd(archive, folder, variables, commands):
         there = run("ctr --namespace k8s.io images list", variables)
         demand(re.search(rf"{re.escape(archive.name)} .* {archive.digest} ", there), there)
         run(f"ctr --namespace k8s.io images check name=={archive.name} | grep complete", variables)
+        runs(archive, variables)
+
+
+def runs(archive, variables):
+    """As nobody, on a root that it cannot write."""
+    given = " ".join(f"--env {name}={value}" for name, value in inside.BOX.items())
+    # Snapshots that every file system can hold.
+    container = f"--snapshotter native --read-only --net-host {given} {archive.name}"
+    look = f"{inside.BINARY} controller --check-config"
+    said = run(f"ctr --namespace k8s.io run --rm {container} of-test {look}", variables)
+    demand("renew_deadline" in said, said)
+    run(f"ctr --namespace k8s.io containers create {container} of-nobody {look}", variables)
+    spec = json.loads(run("ctr --namespace k8s.io containers info of-nobody", variables))["Spec"]
+    user = spec["process"]["user"]
+    demand(f"{user['uid']}:{user['gid']}" == inside.NOBODY, f"a container runs as {user}")
 
 
 def registry(archive, folder, variables, commands):

@@ -92,9 +92,13 @@ fn below(
         let member = below(&schema["items"], &format!("{path}/0"), spoil, wrong);
         return Some(json!([member?]));
     }
-    let spoiled = spoil(schema)?;
-    wrong.places.push(path.to_owned());
-    Some(spoiled)
+    if let Some(spoiled) = spoil(schema) {
+        wrong.places.push(path.to_owned());
+        return Some(spoiled);
+    }
+    let member = spoil(schema.get("items")?)?;
+    wrong.places.push(format!("{path}/0"));
+    Some(json!([member]))
 }
 
 /// The keys that an object may have; where any may, one.
@@ -124,10 +128,19 @@ fn flatten(schema: &Value, path: &str, depth: usize, places: &mut Vec<String>) -
     Value::Object(object)
 }
 
+/// Texts, numbers and lists that may be anything.
+pub fn free(schema: &Value) -> Vec<String> {
+    let any = walk(schema, &|schema| (schema["type"] != "boolean").then(|| json!(0))).places;
+    let bound = bounds(schema).places;
+    let is_bound = |place: &String| bound.contains(place) || bound.contains(&format!("{place}/0"));
+    any.into_iter().filter(|place| !is_bound(place)).collect()
+}
+
 /// Objects that take any key: what they hold is Kubernetes' own, or helm's.
 pub fn open(schema: &Value, path: &str) -> Vec<String> {
     let mut found = Vec::new();
-    if schema["type"] == "object" && schema["additionalProperties"].is_null() {
+    let others = &schema["additionalProperties"];
+    if schema["type"] == "object" && *others != false && !others.is_object() {
         found.push(path.to_owned());
     }
     for (key, schema) in members(schema) {

@@ -6,9 +6,12 @@ use rds_csi_testbed::{Cluster, parts};
 
 use crate::tools::Terminal;
 
-/// Values that are rendered: the least that the chart takes, and everything.
-const VALUES: [&str; 2] =
-    ["deploy/chart/ci/minimal-values.yaml", "deploy/chart/ci/everything-values.yaml"];
+/// Values that are rendered, and for which namespace: the least that the chart takes, where nothing may
+/// be privileged; and everything, with a part on the nodes that must be.
+const VALUES: [(&str, &str); 2] = [
+    ("deploy/chart/ci/minimal-values.yaml", "rds-csi"),
+    ("deploy/chart/ci/everything-values.yaml", "storage"),
+];
 /// Strict: a field that nobody knows is an error, not dropped, and so is what is deprecated.
 const DRY: &str = "kubectl apply --server-side --validate=strict --warnings-as-errors --dry-run=server --filename -";
 
@@ -23,10 +26,11 @@ async fn the_chart_with_every_value_and_the_plain_manifests_pass_a_dry_run_on_th
     }
     run("kubectl wait --for=condition=Established customresourcedefinitions --all").await;
     run("kubectl apply --filename deploy/manifests/namespace.yaml").await;
+    run("kubectl create namespace storage").await;
 
     let mut everything = String::new();
-    for values in VALUES {
-        let chart = format!("deploy/chart --namespace rds-csi --values {values}");
+    for (values, namespace) in VALUES {
+        let chart = format!("deploy/chart --namespace {namespace} --values {values}");
         run(&format!("helm lint --strict {chart}")).await;
         // What a person runs before an installation; helm itself asks the server.
         let shown = run(&format!("helm install rds-csi {chart} --dry-run=server")).await;

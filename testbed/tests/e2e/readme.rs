@@ -63,7 +63,7 @@ const COMMANDS: &[(&str, How)] = &[
         Says("STATUS: deployed"),
     ),
     ("kubectl --namespace rds-csi rollout status", Says("successfully rolled out")),
-    ("kubectl --namespace rds-csi exec deployment/rds-csi-controller", Says("main")),
+    ("kubectl --namespace rds-csi exec deployment/rds-csi-controller", Says("main (")),
     ("kubectl --namespace rds-csi get secret rds-csi-cluster --output yaml >", Says("")),
     // Plain manifests.
     ("kubectl apply --filename deploy/manifests/namespace.yaml", Says("namespace/rds-csi")),
@@ -103,8 +103,8 @@ const COMMANDS: &[(&str, How)] = &[
     ("make bench", By("Makefile", "bench:")),
     ("make help", By("Makefile", "help:")),
     ("cargo run -p rds-sim -- --no-key", By("sim/tests/program.rs", "--no-key")),
-    ("rds-csi controller --config", By("tests/daemon/process.rs", "\"controller\"")),
-    ("rds-csi doctor --config", By("tests/doctor.rs", "Examination")),
+    ("rds-csi controller --config", By("tests/support/daemon.rs", "\"--config\"")),
+    ("rds-csi doctor --config", By("tests/doctor.rs", "&[\"--config\"")),
 ];
 
 fn readme() -> String {
