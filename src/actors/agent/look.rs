@@ -42,7 +42,14 @@ pub async fn look(
     for note in staged {
         let nqn = note.connect.nqn.clone();
         let item = items.entry(nqn.to_string()).or_insert_with(|| Item::new(nqn));
-        item.staged = Some(note);
+        // Staged anew under the same NQN: what is left of the first time knows more of the disk.
+        let before = item.staged.take();
+        item.staged = Some(match before {
+            Some(left) if note.formatting == Formatting::None => {
+                StagedVolume { formatting: left.formatting, uuid: left.uuid, ..note }
+            }
+            _ => note,
+        });
     }
     for controller in controllers {
         let as_us = |ours: &Nqn| controller.host_nqn.as_deref() == Some(ours.as_str());

@@ -63,6 +63,8 @@ pub enum Done {
     Later,
     /// It was swept; is nothing left of it?
     Swept(bool),
+    /// Of what was unstaged under it nobody has to hear any more.
+    Forgotten,
     /// It was connected again; did its device survive?
     Reconnected(bool),
 }
@@ -112,11 +114,14 @@ impl Rounds {
     }
 
     fn is_due(&self, item: &Item) -> bool {
+        let is_idle = item.controllers.is_empty() && item.mounts.is_empty();
+        let is_left = item.staged.as_ref().is_some_and(|note| !note.is_staged);
         // A note of what is neither connected nor mounted waits for kubelet.
-        if item.controllers.is_empty() && item.mounts.is_empty() {
+        if is_idle && !is_left {
             return false;
         }
         let works = item.connection() == Connection::Live && item.broken().next().is_none();
+        let works = works || is_idle;
         let every = if works { WORKING_EVERY } else { AILING_EVERY };
         let last = self.judged().get(item.nqn.as_str()).copied();
         last.is_none_or(|last| last.elapsed() >= every)
@@ -134,7 +139,7 @@ impl Rounds {
                 debug!(self.log, "a connection is left alone"; "nqn" => %seen.nqn, "why" => why);
                 return Done::Nothing;
             }
-            Standing::Current if !seen.controllers.is_empty() => {
+            Standing::Current if !seen.controllers.is_empty() || seen.mounts.is_empty() => {
                 self.tell_broken(seen, &found);
                 return Done::Nothing;
             }
@@ -148,9 +153,15 @@ impl Rounds {
             return Done::Later;
         };
         match now {
+            Standing::Over(_) if item.controllers.is_empty() && item.mounts.is_empty() => {
+                // Whatever was to be told of it has been told, or matters no more.
+                self.volumes.forget(&volume).await;
+                Done::Forgotten
+            }
             Standing::Over(why) => Done::Swept(self.sweep(item, why, &found).await),
             Standing::Current
-                if item.controllers.is_empty()
+                if !item.mounts.is_empty()
+                    && item.controllers.is_empty()
                     && is_wanted(item.nqn.as_str(), now, &found.attested) =>
             {
                 self.reconnect(item, &found).await

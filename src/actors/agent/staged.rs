@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use crate::agent::Formatting;
 use crate::host::Connect;
+use crate::node::{self, Node};
 use crate::volume::Handle;
 use crate::volume::turns::Turn;
 
@@ -23,6 +24,9 @@ pub trait StagedVolumes: Send + Sync {
 
     /// Takes the turn of a volume, so that no RPC works on it meanwhile. `None` while one does.
     fn turn(&self, volume: &Handle) -> Option<Turn>;
+
+    /// Nobody has to hear any more of the file system on a volume that was unstaged here.
+    async fn forget(&self, volume: &Handle);
 }
 
 /// One note.
@@ -42,11 +46,52 @@ pub struct StagedVolume {
     pub uuid: Option<String>,
     /// How far a file system was made here.
     pub formatting: Formatting,
+    /// Is it staged? Else only its file system is to be told of.
+    pub is_staged: bool,
 }
 
 impl StagedVolume {
     /// Where it is to be seen.
     pub fn places(&self) -> impl Iterator<Item = &PathBuf> {
-        self.targets.iter().chain([&self.staging])
+        let is_staged = |_: &&PathBuf| self.is_staged;
+        self.targets.iter().chain([&self.staging]).filter(is_staged)
+    }
+
+    fn of(note: node::Staged) -> Option<Self> {
+        let formatting = match note.formatting {
+            node::Formatting::None => Formatting::None,
+            node::Formatting::Begun { .. } => Formatting::Begun,
+            node::Formatting::Done => Formatting::Done,
+        };
+        Some(Self {
+            volume: Handle::parse(&note.volume).ok()?,
+            connect: note.connect,
+            staging: note.staging,
+            targets: note.targets,
+            file_system: note.file_system,
+            uuid: note.uuid,
+            formatting,
+            is_staged: !note.is_left,
+        })
+    }
+}
+
+#[async_trait]
+impl StagedVolumes for Node {
+    async fn staged(&self) -> Result<Vec<StagedVolume>, String> {
+        let failed = |error: crate::operations::Error| error.to_string();
+        // What is put away meanwhile is found in one of them: it is written there first.
+        let staged = Self::staged(self).await.map_err(failed)?;
+        let left = self.left().await.map_err(failed)?;
+        Ok(left.into_iter().chain(staged).filter_map(StagedVolume::of).collect())
+    }
+
+    fn turn(&self, volume: &Handle) -> Option<Turn> {
+        Self::turn(self, volume).ok()
+    }
+
+    async fn forget(&self, volume: &Handle) {
+        // What is not forgotten now is so in the next round.
+        let _ = self.forget_left(volume).await;
     }
 }

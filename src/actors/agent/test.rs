@@ -177,6 +177,10 @@ impl StagedVolumes for Machine {
     async fn staged(&self) -> Result<Vec<StagedVolume>, String> {
         Ok(self.kernel.lock().unwrap().notes.clone())
     }
+    async fn forget(&self, volume: &Handle) {
+        let is_it = |it: &StagedVolume| !it.is_staged && it.volume == *volume;
+        self.kernel.lock().unwrap().notes.retain(|it| !is_it(it));
+    }
     fn turn(&self, volume: &Handle) -> Option<Turn> {
         let backend = BackendName::parse("main").unwrap();
         self.turns.take(&VolumeId { backend, slot: volume.slot.clone() })
@@ -249,6 +253,7 @@ fn note(nqn: &Nqn) -> StagedVolume {
         file_system: Some("ext4".into()),
         uuid: Some("0b7f".into()),
         formatting: Formatting::Done,
+        is_staged: true,
     }
 }
 
@@ -457,6 +462,33 @@ async fn a_volume_is_not_connected_again_that_was_taken_or_is_not_mounted_here()
     tokio::time::advance(Duration::from_secs(60)).await;
     assert_eq!(rig.round().await, []);
     assert_eq!(rig.done(), [String::new(); 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_formatted_and_unstaged_is_told_until_its_nqn_is_over() {
+    let rig = Rig::new();
+    rig.kernel(|kernel| {
+        kernel.controllers.clear();
+        kernel.devices.clear();
+        kernel.mounts.clear();
+        kernel.takes = Some(3);
+        kernel.notes = vec![StagedVolume { is_staged: false, ..note(&rig.nqn) }];
+    });
+    let keys = Keys::of(SECRET).unwrap();
+    let told = async || {
+        let (challenge, node) = (Challenge::random(), node());
+        let answer = voice(&rig).answer(&challenge.to_string()).await.unwrap();
+        let word = open(&answer, &keys, Asked { driver: "d", node: &node, challenge }).unwrap();
+        word.seen(rig.nqn.as_str()).map(|seen| seen.formatting)
+    };
+    rig.told(&rig.record, &["n1"]);
+    assert_eq!(rig.round().await, [Done::Nothing]);
+    assert_eq!(told().await, Some(Formatting::Done));
+    rig.told(&rig.record.detach(), &[]);
+    tokio::time::advance(Duration::from_secs(301)).await;
+    assert_eq!(rig.round().await, [Done::Forgotten]);
+    assert_eq!(told().await, None);
+    assert_eq!(rig.done(), [String::new(); 0], "it is not connected for that");
 }
 
 fn voice(rig: &Rig) -> Voice {
