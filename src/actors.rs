@@ -38,6 +38,7 @@
 //! Nothing here names gRPC, SSH libraries or kube. Addresses live in the composition root, hidden
 //! in recipients and [`supervision::Alive`].
 
+pub mod agent;
 pub mod backoff;
 #[cfg(test)]
 mod doubles;

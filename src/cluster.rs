@@ -11,6 +11,7 @@ pub mod client;
 mod deleting;
 mod entries;
 pub mod events;
+pub mod evidence;
 mod identity;
 pub mod leader;
 pub mod lease;
@@ -95,7 +96,7 @@ pub struct Volume {
 }
 
 /// The claim of a PV.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Claim {
     /// `metadata.namespace`.
     pub namespace: String,
@@ -252,6 +253,8 @@ pub struct Notice {
 pub enum About {
     /// A volume: on its PVC where there is one, else on its PV (name of the PV).
     Volume(String),
+    /// The claim of a volume.
+    Claim(Claim),
     /// A node.
     Node(NodeName),
     /// The driver itself: on its namespace's pod or, where that is not known, the namespace.
@@ -291,6 +294,8 @@ pub enum Reason {
     VolumeRepaired,
     /// A node is NotReady; its volumes are looked at.
     NodeSuspect,
+    /// The device under a mount is gone: its pods must be started anew.
+    MountBroken,
     /// Recovery waits, and says for what.
     RecoveryHeld,
     /// The box was found in an older state.

@@ -65,7 +65,8 @@ fn the_driver_takes_the_configuration_and_the_roles_name_what_it_uses() {
     };
     assert_eq!(named("secrets"), [config.cluster.secret_name.as_str()]);
     assert_eq!(named("leases"), [config.leader.lease.as_str()]);
-    assert_eq!(named("configmaps"), [format!("{}-deleting", config.driver.release)]);
+    let maps = ["deleting", "agents"].map(|what| format!("{}-{what}", config.driver.release));
+    assert_eq!(named("configmaps"), maps);
     let driver = one(&objects, "CSIDriver", &config.driver.name);
     assert_eq!(driver["spec"]["attachRequired"], true);
     for class in objects.iter().filter(|object| object["kind"] == "StorageClass") {

@@ -18,7 +18,7 @@
 //! | secrets | get | own namespace, only the cluster Secret |
 //! | secrets | create | own namespace, where nobody else makes that Secret (the chart does) |
 //! | configmaps | create | own namespace |
-//! | configmaps | get, patch | own namespace, only `<release>-deleting` |
+//! | configmaps | get, patch | own namespace, only `<release>-deleting` and `<release>-agents` |
 //! | leases.coordination.k8s.io | create | own namespace, where there is an election |
 //! | leases.coordination.k8s.io | get, update | own namespace, only `leader.lease` |
 

@@ -15,7 +15,7 @@ use super::ClusterError;
 use super::request::Requests;
 
 /// Writes that are tried when others change the entries at the same time.
-const ATTEMPTS: usize = 6;
+pub(super) const ATTEMPTS: usize = 6;
 
 /// What is to become of entries: a new text, or `None` to take one away.
 pub type Edits = BTreeMap<String, Option<String>>;

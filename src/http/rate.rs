@@ -45,7 +45,7 @@ mod test {
         let rate = Rate::default();
         let allowed = |wanted: u32| (0..wanted).filter(|_| rate.allows()).count();
         assert_eq!(allowed(100), 40);
-        tokio::time::advance(EVERY * 3).await;
+        tokio::time::advance(EVERY * 7 / 2).await;
         assert_eq!(allowed(100), 3);
         tokio::time::advance(Duration::from_secs(3600)).await;
         assert_eq!(allowed(100), 40, "a quiet hour saves nothing up");

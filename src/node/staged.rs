@@ -15,6 +15,10 @@ use crate::volume::{Handle, Nqn, Refused};
 /// The form of notes that this version writes and reads.
 const FORM: u32 = 1;
 
+/// The end of the name of what is kept of a note once its volume was unstaged. No note of a volume
+/// has a name of three parts.
+const LEFT: &str = ".left.note";
+
 /// How far a file system was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -208,6 +212,8 @@ pub struct Staged {
     pub formatting: Formatting,
     /// How to connect to it again.
     pub connect: Connect,
+    /// Was it unstaged, and is only kept because a file system was begun?
+    pub is_left: bool,
 }
 
 impl From<&Note> for Staged {
@@ -222,6 +228,7 @@ impl From<&Note> for Staged {
             uuid: note.uuid.clone(),
             formatting: note.formatting.clone(),
             connect: note.connect(),
+            is_left: false,
         }
     }
 }
@@ -235,8 +242,25 @@ pub fn name_of(volume: &Handle) -> String {
 }
 
 impl Node {
-    /// All notes, by name.
+    /// All notes of what is staged, by name.
     pub(super) async fn notes(&self) -> Result<BTreeMap<String, Note>, Error> {
+        let mut notes = self.all_notes().await?;
+        notes.retain(|name, _| !name.ends_with(LEFT));
+        Ok(notes)
+    }
+
+    /// Of which volumes it is known that a file system was begun, although they are not staged any
+    /// more: under NQNs of which nobody has said yet that they are over.
+    ///
+    /// # Errors
+    /// When the notes cannot be read.
+    pub async fn left(&self) -> Result<Vec<Staged>, Error> {
+        let mut notes = self.all_notes().await?;
+        notes.retain(|name, _| name.ends_with(LEFT));
+        Ok(notes.values().map(|note| Staged { is_left: true, ..Staged::from(note) }).collect())
+    }
+
+    async fn all_notes(&self) -> Result<BTreeMap<String, Note>, Error> {
         let texts = self.parts.host.notes().await?;
         let read = |(name, text): (String, String)| match Note::read(&text) {
             Ok(note) => Ok((name, note)),
@@ -259,5 +283,26 @@ impl Node {
 
     pub(super) async fn forget(&self, volume: &Handle) -> Result<(), Error> {
         Ok(self.parts.host.remove_note(&name_of(volume)).await?)
+    }
+
+    /// Takes the note of a volume away that is staged no more. What it knows of a file system is
+    /// kept until the NQN is over: the controller may not have heard of it yet.
+    pub(super) async fn put_away(&self, volume: &Handle, note: &Note) -> Result<(), Error> {
+        if note.keeps_formatting() {
+            let text = serde_json::to_string_pretty(note)
+                .map_err(|why| Error::new(Kind::Refused, why.to_string()))?;
+            let name = format!("{}{LEFT}", name_of(volume));
+            self.parts.host.write_note(&name, &text).await?;
+        }
+        self.forget(volume).await
+    }
+
+    /// Nobody has to hear any more of a volume that was unstaged.
+    ///
+    /// # Errors
+    /// When the note cannot be removed.
+    pub async fn forget_left(&self, volume: &Handle) -> Result<(), Error> {
+        let name = format!("{}{LEFT}", name_of(volume));
+        Ok(self.parts.host.remove_note(&name).await?)
     }
 }

@@ -57,7 +57,13 @@ impl Node {
                         "nqn" => %controller.nqn, "ok" => ended.is_ok());
                     (Point::Disconnected, ended.map_err(Error::from))
                 }
-                Step::Forget => (Point::Forgotten, self.forget(volume).await),
+                Step::Forget => {
+                    let done = match &seen.note {
+                        Some(note) => self.put_away(volume, note).await,
+                        None => Ok(()),
+                    };
+                    (Point::Forgotten, done)
+                }
             };
             done?;
             self.parts.faults.pass(point)?;

@@ -103,3 +103,6 @@ async fn exchange(stream: TcpStream, address: SocketAddr, target: &str) -> Resul
     let body = body.collect().await.map_err(|error| format!("sends no answer: {error}"))?;
     Ok(body.to_bytes().to_vec())
 }
+
+#[cfg(test)]
+mod test;

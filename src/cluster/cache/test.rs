@@ -268,6 +268,7 @@ async fn a_subscriber_that_lags_gets_all_instead_of_what_it_missed() {
         uid: String::new(),
         ready: true,
         out_of_service: false,
+        address: None,
     };
     cache.replace(BTreeMap::new());
     assert_eq!(names(&changes.next().await.unwrap()), Vec::<&str>::new());

@@ -1,4 +1,5 @@
 use super::*;
+use crate::cluster::entries::ATTEMPTS;
 use crate::cluster::mock::{Call, Mock};
 use http::Method;
 use serde_json::{Value as Json, json};

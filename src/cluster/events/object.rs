@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::cluster::cache::Cache;
-use crate::cluster::{About, Node, Reason, Volume};
+use crate::cluster::{About, Claim, Node, Reason, Volume};
 
 /// Longest note, in bytes (Kubernetes API reference: 1 kB in events.k8s.io/v1).
 const NOTE_LENGTH_MAX: usize = 1024;
@@ -80,6 +80,7 @@ impl Author {
                 Some(volume) => volume_reference(&volume),
                 None => reference("PersistentVolume", name, None, None),
             },
+            About::Claim(claim) => claim_reference(claim),
             About::Node(name) => {
                 let uid = nodes.get(name).map(|node| node.uid);
                 reference("Node", name.as_str(), None, uid)
@@ -116,14 +117,18 @@ impl Author {
     }
 }
 
+fn claim_reference(claim: &Claim) -> core::ObjectReference {
+    reference(
+        "PersistentVolumeClaim",
+        &claim.name,
+        Some(claim.namespace.clone()),
+        Some(claim.uid.clone()),
+    )
+}
+
 fn volume_reference(volume: &Volume) -> core::ObjectReference {
     match &volume.claim {
-        Some(claim) => reference(
-            "PersistentVolumeClaim",
-            &claim.name,
-            Some(claim.namespace.clone()),
-            Some(claim.uid.clone()),
-        ),
+        Some(claim) => claim_reference(claim),
         None => {
             let uid = Some(volume.version.uid.clone());
             reference("PersistentVolume", &volume.name, None, uid)

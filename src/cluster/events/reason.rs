@@ -23,6 +23,7 @@ impl Reason {
             Self::VolumeFenced => "VolumeFenced",
             Self::VolumeRepaired => "VolumeRepaired",
             Self::NodeSuspect => "NodeSuspect",
+            Self::MountBroken => "MountBroken",
             Self::RecoveryHeld => "RecoveryHeld",
             Self::RDSRolledBack => "RDSRolledBack",
             Self::ConfigurationRejected => "ConfigurationRejected",
@@ -42,6 +43,7 @@ impl Reason {
             | Self::RecoveryFailed
             | Self::VolumeFenced
             | Self::NodeSuspect
+            | Self::MountBroken
             | Self::RecoveryHeld
             | Self::RDSRolledBack
             | Self::ConfigurationRejected
@@ -88,6 +90,7 @@ mod test {
             Reason::VolumeFenced,
             Reason::VolumeRepaired,
             Reason::NodeSuspect,
+            Reason::MountBroken,
             Reason::RecoveryHeld,
             Reason::RDSRolledBack,
             Reason::ConfigurationRejected,
