@@ -120,8 +120,8 @@ impl Operations {
             return Err(Error::new(Kind::Precondition, message));
         }
         // Kept until it is let in: whose VolumeAttachment is gone may still have its controller.
-        let fenced = ground.copy.iter().flat_map(|copy| &copy.fenced_from);
-        let Some(last) = fenced.filter(|entry| entry.node == *node).next_back() else {
+        let mut fenced = ground.copy.iter().flat_map(|copy| &copy.fenced_from);
+        let Some(last) = fenced.rfind(|entry| entry.node == *node) else {
             return Ok(());
         };
         let agent = self.agent_of(ground, node, last.boot_id.as_deref()).await?;

@@ -90,7 +90,7 @@ pub(super) fn still_kept_out(
     // One entry for each is enough: a later one was written when it was shut out again.
     let all = || ground.copy.iter().flat_map(|copy| &copy.fenced_from);
     let is_heard_first = |entry: &FencedFrom| {
-        let last = all().filter(|other| other.node == entry.node).next_back();
+        let last = all().rfind(|other| other.node == entry.node);
         entry.node != *wanted
             && view.nodes.contains_key(&entry.node)
             && last.is_some_and(|last| std::ptr::eq(last, entry))

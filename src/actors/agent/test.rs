@@ -365,7 +365,7 @@ async fn nothing_is_touched_while_kubernetes_does_not_answer_or_somebody_works_o
     rig.fenced();
     let turn = StagedVolumes::turn(&*rig.machine, &handle()).unwrap();
     assert_eq!(rig.round().await, [Done::Later]);
-    assert_eq!(rig.done(), [String::new(); 0]);
+    assert_eq!(rig.done(), Vec::<String>::new());
     drop(turn);
     assert_eq!(rig.round().await, [Done::Swept(true)]);
 }
@@ -381,7 +381,7 @@ async fn what_is_current_stays_however_long_the_box_is_away() {
             tokio::time::advance(Duration::from_secs(30)).await;
         }
     }
-    assert_eq!(rig.done(), [String::new(); 0]);
+    assert_eq!(rig.done(), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]
@@ -461,7 +461,7 @@ async fn a_volume_is_not_connected_again_that_was_taken_or_is_not_mounted_here()
     rig.kernel(|kernel| kernel.mounts.clear());
     tokio::time::advance(Duration::from_secs(60)).await;
     assert_eq!(rig.round().await, []);
-    assert_eq!(rig.done(), [String::new(); 0]);
+    assert_eq!(rig.done(), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]
@@ -488,7 +488,7 @@ async fn what_was_formatted_and_unstaged_is_told_until_its_nqn_is_over() {
     tokio::time::advance(Duration::from_secs(301)).await;
     assert_eq!(rig.round().await, [Done::Forgotten]);
     assert_eq!(told().await, None);
-    assert_eq!(rig.done(), [String::new(); 0], "it is not connected for that");
+    assert_eq!(rig.done(), Vec::<String>::new(), "it is not connected for that");
 }
 
 fn voice(rig: &Rig) -> Voice {
