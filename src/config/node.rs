@@ -24,6 +24,9 @@ pub struct NodeConfig {
     /// Where the notes of what is staged are kept; below [`NodeConfig::kubelet_dir`] where there is
     /// none. Filled in while loading.
     pub notes_dir: PathBuf,
+    /// The cluster Secret's key, as it is mounted. Without it there is no agent.
+    #[serde(deserialize_with = "super::value::optional")]
+    pub cluster_secret_path: Option<PathBuf>,
     /// Longest wait for the device of a connection, and for its new size.
     #[serde(with = "humantime_serde")]
     pub device_deadline: Duration,
@@ -53,6 +56,11 @@ impl NodeConfig {
             .part("node")
             .that(self.kubelet_dir.is_absolute(), "kubelet_dir", "must be an absolute path")
             .that(self.notes_dir.is_absolute(), "notes_dir", "must be an absolute path")
+            .that(
+                self.cluster_secret_path.as_ref().is_none_or(|path| path.is_absolute()),
+                "cluster_secret_path",
+                "must be an absolute path",
+            )
             .lasts("device_deadline", self.device_deadline, bounds)
             .lasts("connect_deadline", self.connect_deadline, bounds)
             .lasts("mount_deadline", self.mount_deadline, bounds)
