@@ -20,6 +20,10 @@
 
 [http]
 listen = "{{ .Values.metrics.address }}:{{ .Values.metrics.port }}"
+
+[agents]
+ask = {{ .Values.node.enabled }}
+port = {{ .Values.metrics.port }}
 {{- range $table := list "log" "cluster" "grpc" "leader" "reconcile" "events" "shutdown" "backend_defaults" }}
 {{- $keys := index $root.Values.config $table }}
 {{- if eq $table "cluster" }}
@@ -51,7 +55,7 @@ key_path = "/etc/rds-csi/ssh/{{ $name }}/key"
 {{- $_ := set $config "backend_defaults" $defaults -}}
 {{- $boxes := deepCopy .Values.backends -}}
 {{- range $boxes }}{{ $box := . }}{{ range $live }}{{ $_ := unset $box . }}{{ end }}{{ end -}}
-{{- $others := list .Values.driverName .Values.metrics.address .Values.metrics.port (include "rds-csi.cluster-secret" .) -}}
+{{- $others := list .Values.driverName .Values.metrics.address .Values.metrics.port .Values.node.enabled (include "rds-csi.cluster-secret" .) -}}
 {{- toJson (list $config $boxes $others) | sha256sum -}}
 {{- end }}
 
