@@ -15,6 +15,7 @@ mod election;
 mod health;
 mod live;
 pub mod node;
+pub mod node_agent;
 mod observe;
 mod pass;
 mod roll;

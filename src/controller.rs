@@ -141,7 +141,7 @@ fn tell(
 }
 
 /// Our own pod, as the chart tells us.
-fn pod() -> Option<Pod> {
+pub fn pod() -> Option<Pod> {
     let given = |variable| std::env::var(variable).ok().filter(|value| !value.is_empty());
     Some(Pod { name: given("POD_NAME")?, uid: given("POD_UID") })
 }

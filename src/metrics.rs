@@ -6,6 +6,7 @@
 //! used: two controllers in one process (tests, the sandbox) would collide.
 
 mod actors;
+mod agent;
 mod attachment;
 mod config;
 mod events;
@@ -19,6 +20,7 @@ mod volume;
 use prometheus::{Encoder as _, Error, Registry, TextEncoder};
 
 pub use self::actors::ActorMetrics;
+pub use self::agent::AgentMetrics;
 pub use self::attachment::{AttachmentMetrics, Operation};
 pub use self::config::ConfigMetrics;
 pub use self::events::EventMetrics;
@@ -49,6 +51,8 @@ pub struct Metrics {
     pub events: EventMetrics,
     /// Supervision.
     pub actors: ActorMetrics,
+    /// The agent of a node.
+    pub agent: AgentMetrics,
     /// Reloads of the configuration.
     pub config: ConfigMetrics,
 }
@@ -73,6 +77,7 @@ impl Metrics {
             node: NodeMetrics::new(&register)?,
             events: EventMetrics::new(&register)?,
             actors: ActorMetrics::new(&register)?,
+            agent: AgentMetrics::new(&register)?,
             config: ConfigMetrics::new(&register)?,
             registry,
         })

@@ -14,14 +14,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::Error;
 use crate::app::node::{NodeApp, Parts};
+use crate::app::node_agent::Kubernetes;
 use crate::cli;
 use crate::config::{ConfigError, NodeConfig, NodeMode, Sources};
-use crate::controller::system;
+use crate::controller::{pod, system};
 use crate::grpc::socket::Socket;
+use crate::host::Host;
 use crate::host::linux::{Deadlines, Linux, Settings};
 use crate::logging::{Chain, Logging};
 use crate::metrics::Metrics;
-use crate::node::{Faults, NobodyKnows};
+use crate::node::{Faults, Generations, NobodyKnows};
 use crate::volume::NodeName;
 
 /// The variable with the name of the Node, as a DaemonSet gives it.
@@ -85,13 +87,19 @@ async fn serve(config: NodeMode, name: NodeName, log: &Logger) -> Result<(), Err
         .map_err(|error| failed("driver.endpoint", Chain(&error)))?;
     let metrics =
         Metrics::new(prometheus::Registry::new()).map_err(|error| failed("metrics", error))?;
-    let host = Arc::new(Linux::new(settings(&config.node), log.clone()));
+    let host: Arc<dyn Host> = Arc::new(Linux::new(settings(&config.node), log.clone()));
+    let kubernetes = Kubernetes::reach(&config, &name, &host, pod(), log).await;
+    let generations: Arc<dyn Generations> = match &kubernetes {
+        Some(kubernetes) => Arc::new(kubernetes.clone()),
+        None => Arc::new(NobodyKnows),
+    };
     info!(log, "starting as a node"; "node" => %name);
     let mut app = NodeApp::start(Parts {
         config,
         name,
         host,
-        generations: Arc::new(NobodyKnows),
+        generations,
+        kubernetes,
         http,
         socket,
         metrics,

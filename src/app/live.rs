@@ -126,7 +126,7 @@ fn connection(config: &BackendConfig) -> ConnectionSettings {
     }
 }
 
-fn event_bounds(config: &EventsConfig) -> Bounds {
+pub(super) fn event_bounds(config: &EventsConfig) -> Bounds {
     let every = Duration::from_secs(60) / config.per_minute.max(1);
     Bounds {
         window: config.dedup_window,

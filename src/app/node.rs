@@ -1,8 +1,8 @@
 //! The composition root of a node: CSI for kubelet, the registration, metrics and health.
 //!
 //! ```text
-//! start: bind, serve /livez, metrics and Probe ─▶ register with kubelet
-//! stop:  Probe says no ─▶ registration is taken back ─▶ gRPC drains ─▶ http
+//! start: agent ─▶ serve /livez, metrics and Probe ─▶ register with kubelet
+//! stop:  Probe says no ─▶ registration is taken back ─▶ gRPC drains ─▶ agent ─▶ http
 //! ```
 //!
 //! There is no connection to a box, no node watcher and no reconciler here, and no key of a box.
@@ -20,9 +20,13 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::node_agent::{Kubernetes, NodeAgent, Sweeper};
 use super::observe::Measures;
+use super::roll::Roll;
 use super::serve::Server;
 use super::{Error, step};
+use crate::actors::agent::Voice;
+use crate::actors::supervision::{self, Supervision};
 use crate::config::{NodeMode, NvmeConfig};
 use crate::grpc::Services;
 use crate::grpc::identity::{Identity, ProbeSource, Readiness as Probed};
@@ -31,7 +35,7 @@ use crate::grpc::node::NodeService;
 use crate::grpc::runs::Runs;
 use crate::grpc::socket::Socket;
 use crate::host::{Host, Timing};
-use crate::http::{Health, Readiness};
+use crate::http::{Challenged, Health, Readiness};
 use crate::metrics::Metrics;
 use crate::node::{self, Deadlines, Generations, Node};
 use crate::registration::{self, Known, Plugin};
@@ -47,6 +51,8 @@ pub struct Parts {
     pub host: Arc<dyn Host>,
     /// Knows which generations are over.
     pub generations: Arc<dyn Generations>,
+    /// Kubernetes, where it can be asked.
+    pub kubernetes: Option<Kubernetes>,
     /// Where metrics and health are served.
     pub http: TcpListener,
     /// Where CSI is served.
@@ -68,13 +74,16 @@ pub struct NodeApp {
     csi: Server,
     http: Server,
     registration: Option<(CancellationToken, JoinHandle<()>)>,
+    sweeper: Option<Sweeper>,
+    roll: Roll,
     failed: mpsc::Receiver<Error>,
 }
 
 impl NodeApp {
     /// Starts everything.
     pub fn start(parts: Parts) -> Self {
-        let Parts { config, name, host, generations, http, socket, metrics, faults, log } = parts;
+        let Parts { config, name, host, generations, kubernetes, .. } = parts;
+        let Parts { http, socket, metrics, faults, log, .. } = parts;
         let app = log.new(o!("component" => "app"));
         let measures = Arc::new(Measures::new(metrics.clone()));
         let node = Node::new(node::Parts {
@@ -92,12 +101,21 @@ impl NodeApp {
         let runs = Runs::new(grpc.concurrency_max, grpc.deadline, grpc_log.clone());
         let stopping = Arc::new(AtomicBool::new(false));
         let (told, known) = watch::channel(Known::Unasked);
+        let supervision = Supervision {
+            log: log.clone(),
+            metrics: measures.clone(),
+            faults: supervision::Faults::default(),
+        };
+        let agent = NodeAgent::start(&config, &node, kubernetes.as_ref(), supervision, &measures);
+        let roll = Roll::default();
         let health = Arc::new(NodeHealth {
             started: Instant::now(),
             node: node.clone(),
             stopping: stopping.clone(),
             known,
             runs: runs.clone(),
+            voice: agent.voice,
+            roll: roll.clone(),
         });
         let services = Services {
             identity: Identity::new(config.driver.name.clone(), health.clone(), grpc_log.clone()),
@@ -110,7 +128,8 @@ impl NodeApp {
         let http = Server::http(http, metrics, health, &log);
         let csi = Server::csi(socket, services, config.shutdown.deadline / 2, &app, tell_failed);
         let registration = config.node.register.then(|| register(&config, endpoint, told, &log));
-        Self { log: app, config, node, stopping, csi, http, registration, failed }
+        let sweeper = agent.sweeper.map(|sweeper| sweeper.enrolled(&roll));
+        Self { log: app, config, node, stopping, csi, http, registration, sweeper, roll, failed }
     }
 
     /// The operations.
@@ -120,9 +139,9 @@ impl NodeApp {
 
     /// Resolves when something ended that nothing brings back; the process must end then.
     pub async fn failed(&mut self) -> Error {
-        match self.failed.recv().await {
-            Some(why) => why,
-            None => std::future::pending().await,
+        tokio::select! {
+            dead = self.roll.death() => Error::Failed(format!("actor {dead} is dead")),
+            Some(why) = self.failed.recv() => why,
         }
     }
 
@@ -140,6 +159,10 @@ impl NodeApp {
         }
         info!(self.log, "stopping grpc");
         step(&self.log, "grpc", end, self.csi.end()).await;
+        if let Some(sweeper) = self.sweeper {
+            info!(self.log, "stopping agent");
+            step(&self.log, "agent", end, sweeper.end()).await;
+        }
         step(&self.log, "http", end, self.http.end()).await;
         info!(self.log, "stopped");
     }
@@ -182,6 +205,8 @@ struct NodeHealth {
     stopping: Arc<AtomicBool>,
     known: watch::Receiver<Known>,
     runs: Runs,
+    voice: Option<Voice>,
+    roll: Roll,
 }
 
 impl NodeHealth {
@@ -204,7 +229,11 @@ impl ProbeSource for NodeHealth {
 #[async_trait]
 impl Health for NodeHealth {
     fn livez(&self) -> Result<(), String> {
-        Ok(())
+        self.roll.dead().map_or(Ok(()), |name| Err(format!("actor {name} is dead")))
+    }
+
+    fn agent(&self) -> Option<&dyn Challenged> {
+        self.voice.as_ref().map(|voice| voice as &dyn Challenged)
     }
 
     async fn readyz(&self) -> Readiness {

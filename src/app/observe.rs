@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::actors::agent::AgentMetrics;
 use crate::actors::node_watcher::NodeWatcherMetrics;
 use crate::actors::probe::ProbeMetrics;
 use crate::actors::rds_connection::ConnectionMetrics;
@@ -78,6 +79,21 @@ impl ConnectionMetrics for Measures {
     }
     fn executed(&self, _: &str, outcome: &'static str, took: Duration) {
         self.metrics.rds.exec(outcome, took);
+    }
+}
+
+impl AgentMetrics for Measures {
+    fn connections(&self, live: usize, connecting: usize) {
+        self.metrics.agent.connections(live, connecting);
+    }
+    fn stale_mounts(&self, count: usize) {
+        self.metrics.agent.stale_mounts(count);
+    }
+    fn swept(&self, clean: bool) {
+        self.metrics.agent.swept(clean);
+    }
+    fn reconnected(&self, survived: bool) {
+        self.metrics.agent.reconnected(survived);
     }
 }
 

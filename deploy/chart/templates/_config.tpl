@@ -26,7 +26,7 @@ listen = "{{ .Values.metrics.address }}:{{ .Values.metrics.port }}"
 {{- $keys = merge (dict "secret_name" (include "rds-csi.cluster-secret" $root)) $keys }}
 {{- end }}
 {{- if eq $table "agents" }}
-{{- $keys = merge (dict "port" $root.Values.metrics.port) $keys }}
+{{- $keys = merge (dict "port" $root.Values.metrics.port) $keys (dict "ask" $root.Values.node.enabled) }}
 {{- end }}
 {{- if eq $table "node" }}
 {{- $keys = merge (dict "kubelet_dir" $root.Values.node.kubeletDir "register" (not $root.Values.node.registrar.enabled)) $keys }}
@@ -57,7 +57,7 @@ key_path = "/etc/rds-csi/ssh/{{ $name }}/key"
 {{- $_ := set $config "backend_defaults" $defaults -}}
 {{- $boxes := deepCopy .Values.backends -}}
 {{- range $boxes }}{{ $box := . }}{{ range $live }}{{ $_ := unset $box . }}{{ end }}{{ end -}}
-{{- $others := list .Values.driverName .Values.metrics.address .Values.metrics.port (include "rds-csi.cluster-secret" .) -}}
+{{- $others := list .Values.driverName .Values.metrics.address .Values.metrics.port .Values.node.enabled (include "rds-csi.cluster-secret" .) -}}
 {{- toJson (list $config $boxes $others) | sha256sum -}}
 {{- end }}
 
