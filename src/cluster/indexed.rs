@@ -47,15 +47,21 @@ impl<V: Kept> Indexed<V> {
         Some(gone)
     }
 
-    /// Those with this [`Kept::sought`], in no order, each with its place: a number below
-    /// [`Indexed::places`] that no other one has as long as nothing is changed.
-    pub fn sought<'a, 't>(
+    /// Those with this [`Kept::sought`], in no order.
+    pub fn sought<'a, 't>(&'a self, text: &'t str) -> impl Iterator<Item = &'a V> + use<'a, 't, V> {
+        let candidates = self.candidates(text).map(|(_, value)| value);
+        candidates.filter(move |value| value.sought() == Some(text))
+    }
+
+    /// All those with this [`Kept::sought`] and perhaps others, in no order: for who compares
+    /// anyway. Each with its place: a number below [`Indexed::places`] that no other one has as long
+    /// as nothing is changed.
+    pub fn candidates<'a>(
         &'a self,
-        text: &'t str,
-    ) -> impl Iterator<Item = (usize, &'a V)> + use<'a, 't, V> {
+        text: &str,
+    ) -> impl Iterator<Item = (usize, &'a V)> + use<'a, V> {
         let candidates = self.by_sought.iter_hash_buckets(self.hasher.hash_one(text));
-        let candidates = candidates.filter_map(|at| Some((at, self.by_sought.get_bucket(at)?)));
-        candidates.filter(move |(_, value)| value.sought() == Some(text))
+        candidates.filter_map(|at| Some((at, self.by_sought.get_bucket(at)?)))
     }
 
     /// Above every place.
@@ -149,10 +155,11 @@ mod test {
                 prop_assert_eq!(&*before, &scanned);
                 let mut places = BTreeSet::new();
                 for text in (0..6).map(|sought| format!("t{sought}")) {
-                    let found: BTreeSet<&Thing> = before.sought(&text).map(|(_, it)| it).collect();
+                    let found: BTreeSet<&Thing> = before.sought(&text).collect();
                     let scan = scanned.values().filter(|it| it.1.as_ref() == Some(&text));
                     prop_assert_eq!(found, scan.collect::<BTreeSet<_>>());
-                    for (place, _) in before.sought(&text) {
+                    let candidates = before.candidates(&text);
+                    for (place, _) in candidates.filter(|(_, it)| it.1.as_ref() == Some(&text)) {
                         prop_assert!(place < before.places() && places.insert(place));
                     }
                 }

@@ -26,7 +26,7 @@ impl View {
     }
 
     /// The PV whose handle names this slot of this backend (`bare` is the one that handles do not
-    /// name), and its [place](Indexed::sought). Where two do, the same counts as for handles.
+    /// name), and its [place](Indexed::candidates). Where two do, the same counts as for handles.
     pub fn claim(
         &self,
         slot: &str,
@@ -37,21 +37,20 @@ impl View {
             let names = volume.names.as_ref();
             names.is_some_and(|names| names.is_on(backend, bare) && names.slot.as_str() == slot)
         };
-        let claims = self.volumes.sought(slot).filter(|(_, volume)| names_it(volume));
+        let claims = self.volumes.candidates(slot).filter(|(_, volume)| names_it(volume));
         claims.min_by(|(_, a), (_, b)| precedence(a, slot).cmp(&precedence(b, slot)))
     }
 
     /// The VolumeAttachment of this PV for this node; of two the first by name.
     pub fn attachment(&self, volume: &str, node: &NodeName) -> Option<&Arc<Attachment>> {
-        let of_volume = self.attachments.sought(volume).map(|(_, attachment)| attachment);
+        let of_volume = self.attachments.sought(volume);
         let of_node = of_volume.filter(|attachment| attachment.node == *node);
         of_node.min_by(|a, b| a.name.cmp(&b.name))
     }
 
     /// All VolumeAttachments of this PV, by name.
     pub fn attachments_of(&self, volume: &str) -> Vec<&Arc<Attachment>> {
-        let of_volume = self.attachments.sought(volume).map(|(_, attachment)| attachment);
-        let mut of_volume: Vec<_> = of_volume.collect();
+        let mut of_volume: Vec<_> = self.attachments.sought(volume).collect();
         of_volume.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         of_volume
     }
@@ -63,8 +62,7 @@ pub(super) fn with_handle<'a>(
     handle: &str,
 ) -> Option<&'a Arc<Volume>> {
     let slot = slot_of(handle);
-    let all = volumes.sought(slot).map(|(_, volume)| volume);
-    let with = all.filter(|volume| volume.handle == handle);
+    let with = volumes.sought(slot).filter(|volume| volume.handle == handle);
     with.min_by(|a, b| precedence(a, slot).cmp(&precedence(b, slot)))
 }
 

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Table;
 use super::facts::{Found, Held};
@@ -14,12 +15,15 @@ use crate::attachment::first_driver::claim;
 use crate::attachment::ledger::{ClusterTag, Copy, HOLDERS_MAX, PREFIX, Record, Unreadable};
 use crate::attachment::static_form::Mode;
 use crate::attachment::verdict::FirstDriver;
-use crate::cluster::{CopyState, Deleting, View, Volume};
+use crate::cluster::{Attachment, CopyState, Deleting, View, Volume};
 use crate::operations::first_driver::attached_nodes;
 use crate::operations::ground::{is_made_by, mode, nvme_port, shown};
 use crate::operations::{Backend, Backends};
 use crate::rds::Disk;
 use crate::volume::{NodeName, Slot, VolumeId, VolumePath};
+
+/// How many volumes are looked up at a time.
+const ABREAST: usize = 32;
 
 /// What all volumes are judged against.
 pub(super) struct Survey<'a> {
@@ -36,21 +40,23 @@ impl<'a> Survey<'a> {
         let mut claimed = vec![false; self.view.volumes.places()];
         for (backend, disks) in tables {
             let context = self.context(backend);
-            for disk in disks {
-                let claim = self.claim(&disk.slot, backend);
-                // Of two disks of one name the first is meant.
-                let claim =
-                    claim.filter(|(place, ..)| !std::mem::replace(&mut claimed[*place], true));
-                let (slot, volume) = match claim {
-                    Some((_, slot, volume)) => (slot.clone(), Some(volume)),
-                    None if !disk.comment.starts_with(PREFIX) => continue,
-                    None => match Slot::parse(&disk.slot) {
-                        Ok(slot) => (slot, None),
-                        Err(_) => continue,
-                    },
-                };
-                let id = VolumeId { backend: backend.name.clone(), slot };
-                each(self.found(&context, id, Some(disk), volume));
+            for rows in disks.chunks(ABREAST) {
+                for (disk, claim) in rows.iter().zip(self.claims(rows, backend)) {
+                    // Of two disks of one name the first is meant.
+                    let is_first =
+                        |claim: &Claim<'_>| !std::mem::replace(&mut claimed[claim.place], true);
+                    let claim = claim.filter(is_first);
+                    let slot = match &claim {
+                        Some(claim) => claim.slot.clone(),
+                        None if !disk.comment.starts_with(PREFIX) => continue,
+                        None => match Slot::parse(&disk.slot) {
+                            Ok(slot) => slot,
+                            Err(_) => continue,
+                        },
+                    };
+                    let id = VolumeId { backend: backend.name.clone(), slot };
+                    each(self.found(&context, id, Some(disk), claim));
+                }
             }
         }
         if claimed.iter().filter(|is_claimed| **is_claimed).count() == self.view.volumes.len() {
@@ -58,25 +64,44 @@ impl<'a> Survey<'a> {
         }
         for (backend, _) in tables {
             let context = self.context(backend);
-            for (id, volume) in self.lost(backend, &claimed) {
-                each(self.found(&context, id, None, Some(volume)));
+            for (id, claim) in self.lost(backend, &claimed) {
+                each(self.found(&context, id, None, Some(claim)));
             }
         }
     }
 
     /// The PVs that name this box and were not claimed.
-    fn lost(&self, backend: &Backend, claimed: &[bool]) -> BTreeMap<VolumeId, &'a Volume> {
+    fn lost(&self, backend: &Backend, claimed: &[bool]) -> BTreeMap<VolumeId, Claim<'a>> {
         let names = self.view.volumes.values().filter_map(|volume| volume.names.as_ref());
         let claims = names.filter_map(|names| self.claim(names.slot.as_str(), backend));
-        let lost = claims.filter(|(place, ..)| !claimed[*place]);
+        let lost = claims.filter(|claim| !claimed[claim.place]);
         let id = |slot: &Slot| VolumeId { backend: backend.name.clone(), slot: slot.clone() };
-        lost.map(|(_, slot, volume)| (id(slot), volume)).collect()
+        lost.map(|claim| (id(claim.slot), claim)).collect()
+    }
+
+    /// The PVs that name these disks. All of them are looked up before one is judged, and all their
+    /// VolumeAttachments then: a processor that waits for memory goes on with the next.
+    fn claims(&self, disks: &'a [Arc<Disk>], backend: &Backend) -> [Option<Claim<'a>>; ABREAST] {
+        let mut claims = [None; ABREAST];
+        for (claim, disk) in claims.iter_mut().zip(disks) {
+            *claim = self.claimed(&disk.slot, backend);
+        }
+        for claim in claims.iter_mut().flatten() {
+            claim.attached = Attached::of(claim.volume, self.view);
+        }
+        claims
     }
 
     /// The PV that names this disk.
-    fn claim(&self, slot: &'a str, backend: &Backend) -> Option<(usize, &'a Slot, &'a Volume)> {
+    fn claim(&self, slot: &'a str, backend: &Backend) -> Option<Claim<'a>> {
+        let claim = self.claimed(slot, backend)?;
+        Some(Claim { attached: Attached::of(claim.volume, self.view), ..claim })
+    }
+
+    fn claimed(&self, slot: &str, backend: &Backend) -> Option<Claim<'a>> {
         let (place, volume) = self.view.claim(slot, &backend.name, &self.backends.bare_ids)?;
-        Some((place, &volume.names.as_ref()?.slot, volume))
+        let slot = &volume.names.as_ref()?.slot;
+        Some(Claim { place, slot, volume, attached: Attached::default() })
     }
 
     fn context(&self, backend: &'a Backend) -> Context<'a> {
@@ -88,8 +113,9 @@ impl<'a> Survey<'a> {
         context: &Context<'a>,
         id: VolumeId,
         disk: Option<&'a Disk>,
-        volume: Option<&'a Volume>,
+        claim: Option<Claim<'a>>,
     ) -> Found<'a> {
+        let volume = claim.map(|claim| claim.volume);
         let written = volume.map_or(Written::Nothing, |volume| written(volume, self.cluster));
         let (copied, first_copy) = match (written, volume) {
             (Written::Copy(_, record), _) => (Some(Cow::Borrowed(record)), None),
@@ -106,7 +132,7 @@ impl<'a> Survey<'a> {
         let is_ours = record.as_ref().is_ok_and(|record| record.cluster == self.cluster);
         let records =
             Records { on_box: record.as_deref().ok(), copied: copied.as_deref(), is_ours };
-        let holders = self.holders(volume, records, copied_names);
+        let holders = self.holders(claim, records, copied_names);
         let names = holders.known.iter().flatten().map(|held| held.name);
         let is_as = |record: Option<&Record>, holder: Option<&NodeName>| {
             record
@@ -161,7 +187,7 @@ impl<'a> Survey<'a> {
     /// The holders of the record that counts.
     fn holders(
         &self,
-        volume: Option<&'a Volume>,
+        claim: Option<Claim<'a>>,
         records: Records<'_>,
         copied_names: &'a [NodeName],
     ) -> Holders<'a> {
@@ -177,8 +203,7 @@ impl<'a> Survey<'a> {
                 holders.nameless += 1;
                 continue;
             };
-            let attachment = volume.and_then(|pv| self.view.attachment(&pv.name, name));
-            let attachment = attachment.map(AsRef::as_ref);
+            let attachment = claim.and_then(|claim| claim.attached.to(name));
             let is_new = known.is_none_or(|(_, copied)| !copied.nodes.contains(tag));
             *room = Some(Held { name, member, attachment, is_new });
         }
@@ -205,6 +230,51 @@ impl<'a> Survey<'a> {
             _ if nodes.is_empty() => FirstDriver::Well,
             _ => FirstDriver::Closed,
         })
+    }
+}
+
+/// The PV of a disk.
+#[derive(Clone, Copy)]
+struct Claim<'a> {
+    /// A number that no other PV has.
+    place: usize,
+    slot: &'a Slot,
+    volume: &'a Volume,
+    attached: Attached<'a>,
+}
+
+/// The VolumeAttachments of one PV.
+#[derive(Clone, Copy, Default)]
+struct Attached<'a> {
+    /// Some of them,
+    some: [Option<&'a Attachment>; HOLDERS_MAX],
+    /// and where the others are found, if there are any.
+    more: Option<(&'a View, &'a Volume)>,
+}
+
+impl<'a> Attached<'a> {
+    fn of(volume: &'a Volume, view: &'a View) -> Self {
+        let mut attached = Self::default();
+        let mut room = attached.some.iter_mut();
+        for attachment in view.attachments.sought(&volume.name) {
+            match room.next() {
+                Some(room) => *room = Some(attachment),
+                None => attached.more = Some((view, volume)),
+            }
+        }
+        attached
+    }
+
+    /// The one for this node.
+    fn to(self, node: &NodeName) -> Option<&'a Attachment> {
+        match self.more {
+            Some((view, volume)) => view.attachment(&volume.name, node).map(AsRef::as_ref),
+            None => {
+                let to_it = |attachment: &&Attachment| attachment.node == *node;
+                let all = self.some.into_iter().flatten().filter(to_it);
+                all.min_by(|a, b| a.name.cmp(&b.name))
+            }
+        }
     }
 }
 
