@@ -13,6 +13,7 @@ mod entries;
 pub mod events;
 pub mod evidence;
 mod identity;
+pub mod indexed;
 pub mod leader;
 pub mod lease;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod mock;
 mod nodes;
 mod request;
 mod tasks;
+mod view;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -29,6 +31,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use self::view::View;
 use crate::attachment::ledger::{Copy, Record};
 use crate::volume::{BackendName, Handle, ImagePath, NodeName, Slot};
 
@@ -123,17 +126,6 @@ pub struct Attachment {
     pub deleting: bool,
 }
 
-/// Everything of the cluster that a pass looks at, at one moment.
-#[derive(Debug, Clone, Default)]
-pub struct View {
-    /// All nodes.
-    pub nodes: Arc<BTreeMap<NodeName, Node>>,
-    /// Our PVs by name.
-    pub volumes: Arc<BTreeMap<String, Arc<Volume>>>,
-    /// Our VolumeAttachments by name.
-    pub attachments: Arc<BTreeMap<String, Arc<Attachment>>>,
-}
-
 /// One observation of the Node watch, in the order in which it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeChange {
@@ -148,7 +140,7 @@ pub enum NodeChange {
 }
 
 /// Who we are: one cluster among those that may share a box.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
     /// UID of the namespace `kube-system`, or `cluster.id` of the configuration.
     pub cluster_id: String,

@@ -139,7 +139,7 @@ impl Fleet {
         };
         let nodes = self.nodes.iter().enumerate().map(|(number, name)| {
             let uid = version(number).uid;
-            (name.clone(), Node { name: name.clone(), uid, ready: true, out_of_service: false })
+            Node { name: name.clone(), uid, ready: true, out_of_service: false }
         });
         let attributes = BTreeMap::from([
             ("volumePath".to_owned(), FOLDER.to_owned()),
@@ -159,7 +159,7 @@ impl Fleet {
                 names: Handle::parse(member.slot.as_str()).ok(),
                 nvme_port: None,
             };
-            (member.slot.to_string(), Arc::new(volume))
+            Arc::new(volume)
         });
         let attachments = self.volumes.iter().enumerate().map(|(number, member)| {
             let attachment = Attachment {
@@ -170,7 +170,7 @@ impl Fleet {
                 attached: true,
                 deleting: false,
             };
-            (attachment.name.clone(), Arc::new(attachment))
+            Arc::new(attachment)
         });
         View {
             nodes: Arc::new(nodes.collect()),

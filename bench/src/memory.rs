@@ -1,4 +1,20 @@
 //! Resident memory of the real process: pages of files count, as the kernel counts them.
+//!
+//! At the start most of it is code that was mapped and not memory that was asked for. What
+//! `/proc/<pid>/smaps` said of a release build that had made its first pass (Debian 12, MiB):
+//!
+//! | mapping | size | resident |
+//! |---|---|---|
+//! | driver: code | 13.4 | 11.0 |
+//! | driver: constants, unwinding tables, relocations | 5.1 | 2.5 |
+//! | libcrypto: code, data | 4.5 | 3.8 |
+//! | libc, libm, loader, libgcc | 3.1 | 2.2 |
+//! | libssl, libsodium | 1.0 | 0.8 |
+//! | heap, other anonymous memory, stack | 12.7 | 2.4 |
+//!
+//! The kernel maps the sixteen pages around each one that is touched, if they are in its cache: of
+//! code that is used here and there, nearly all of it counts. What is not shared with other processes
+//! and could not be dropped at any moment is the last row, and the relocations.
 
 use std::path::Path;
 use std::time::Duration;

@@ -129,13 +129,13 @@ mod test {
     fn what_may_be_a_reason_to_be_awake_has_a_name() {
         let mut view = View::default();
         for node in [node("a", true), node("b", false)] {
-            Arc::make_mut(&mut view.nodes).insert(node.name.clone(), node);
+            Arc::make_mut(&mut view.nodes).insert(node);
         }
         for volume in [
             volume("pvc-1", CopyState::Unreadable("no JSON".into())),
             volume("pvc-2", CopyState::Absent),
         ] {
-            Arc::make_mut(&mut view.volumes).insert(volume.name.clone(), Arc::new(volume));
+            Arc::make_mut(&mut view.volumes).insert(Arc::new(volume));
         }
         let attachment = Attachment {
             name: "csi-1".into(),
@@ -145,7 +145,7 @@ mod test {
             attached: true,
             deleting: false,
         };
-        Arc::make_mut(&mut view.attachments).insert("csi-1".into(), Arc::new(attachment));
+        Arc::make_mut(&mut view.attachments).insert(Arc::new(attachment));
         let shown = of(&view);
         assert_eq!(shown["nodes"]["count"], 2);
         assert_eq!(shown["nodes"]["not_ready"], json!(["b"]));

@@ -44,7 +44,8 @@ use super::events::object::{Author, Pod};
 use super::events::{Posted, Poster, Writer};
 use super::identity::Identities;
 use super::request::Requests;
-use super::volumes::Volumes;
+use super::view::with_handle;
+use super::volumes::{Volumes, slot_of};
 use super::{
     Attachment, Cluster, ClusterError, Deleting, Identity, Node, NodeChange, Notice, View, Volume,
     attachments, nodes, tasks,
@@ -208,22 +209,13 @@ impl KubeCluster {
         nodes::changes(Arc::clone(&self.nodes))
     }
 
-    /// The PV with this handle in the cache. A PV of that very name comes first.
+    /// The PV with this handle in the cache.
     fn cached_volume(&self, handle: &str) -> Option<Arc<Volume>> {
-        let named = self.volumes.get(&name_of(handle).to_owned());
-        named
-            .filter(|volume| volume.handle == handle)
-            .or_else(|| self.volumes.find(|volume| volume.handle == handle))
+        with_handle(&self.volumes.all(), handle).cloned()
     }
 }
 
 type Task = Box<dyn Fn() -> BoxFuture<'static, ()> + Send>;
-
-/// The PV name that a handle suggests: the external-provisioner names PVs as it names volumes, and
-/// on all backends but one the handle is `<backend>/<slot>`.
-fn name_of(handle: &str) -> &str {
-    handle.rsplit('/').next().unwrap_or(handle)
-}
 
 #[async_trait]
 impl Cluster for KubeCluster {
@@ -265,7 +257,7 @@ impl Cluster for KubeCluster {
         if let Some(known) = self.cached_volume(handle) {
             return Ok(Some(known));
         }
-        let name = name_of(handle);
+        let name = slot_of(handle);
         // A handle that can be no name would make another URL of the request.
         if crate::volume::NodeName::parse(name).is_ok() {
             let named = self.persistent_volumes.read(name).await?;

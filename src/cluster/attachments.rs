@@ -26,6 +26,11 @@ impl Kept for Arc<Attachment> {
     fn version(&self) -> Option<&Version> {
         Some(&self.version)
     }
+
+    /// The PV.
+    fn sought(&self) -> Option<&str> {
+        Some(&self.volume)
+    }
 }
 
 /// What we keep of a VolumeAttachment; nothing of one of another driver, or of one for a volume

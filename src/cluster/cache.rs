@@ -15,7 +15,6 @@
 //! guarded by the version it is based on, a stale one is refused with a conflict, and the caller
 //! reads the object past the cache.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -29,6 +28,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use super::Version;
+use super::indexed::Indexed;
 use super::request::{Requests, reason};
 use crate::volume::chance;
 
@@ -58,6 +58,11 @@ pub trait Kept: Clone + PartialEq + Send + Sync + 'static {
 
     /// Its version, where it is ever written by us.
     fn version(&self) -> Option<&Version>;
+
+    /// By what else it is looked for.
+    fn sought(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// One change of the map.
@@ -77,7 +82,7 @@ pub enum Change<V: Kept> {
 pub struct Cache<V: Kept> {
     name: &'static str,
     /// Shared with those who look: it is copied when it changes while somebody still does.
-    map: RwLock<Arc<BTreeMap<V::Key, V>>>,
+    map: RwLock<Arc<Indexed<V>>>,
     synced: watch::Sender<bool>,
     failing: Mutex<Option<Instant>>,
     changes: broadcast::Sender<Change<V>>,
@@ -127,13 +132,8 @@ impl<V: Kept> Cache<V> {
         self.read().get(key).cloned()
     }
 
-    /// The first value that `wanted` accepts.
-    pub fn find(&self, wanted: impl Fn(&V) -> bool) -> Option<V> {
-        self.read().values().find(|value| wanted(value)).cloned()
-    }
-
     /// All values.
-    pub fn all(&self) -> Arc<BTreeMap<V::Key, V>> {
+    pub fn all(&self) -> Arc<Indexed<V>> {
         Arc::clone(&self.read())
     }
 
@@ -180,14 +180,13 @@ impl<V: Kept> Cache<V> {
         self.put(&mut self.write(), value);
     }
 
-    fn put(&self, map: &mut Arc<BTreeMap<V::Key, V>>, value: V) {
-        let key = value.key();
-        if let Some(known) = map.get(&key)
+    fn put(&self, map: &mut Arc<Indexed<V>>, value: V) {
+        if let Some(known) = map.get(&value.key())
             && (*known == value || is_newer(known, &value))
         {
             return;
         }
-        Arc::make_mut(map).insert(key, value.clone());
+        Arc::make_mut(map).insert(value.clone());
         self.tell(|| Change::Applied(value));
     }
 
@@ -200,7 +199,7 @@ impl<V: Kept> Cache<V> {
     }
 
     /// Takes a complete list, as it is: after a restored backup its versions may be lower.
-    fn replace(&self, list: BTreeMap<V::Key, V>) {
+    fn replace(&self, list: Indexed<V>) {
         let mut map = self.write();
         *map = Arc::new(list);
         self.synced.send_replace(true);
@@ -215,11 +214,11 @@ impl<V: Kept> Cache<V> {
     }
 
     // A panic while the lock is held leaves a map that the restarted task replaces.
-    fn read(&self) -> RwLockReadGuard<'_, Arc<BTreeMap<V::Key, V>>> {
+    fn read(&self) -> RwLockReadGuard<'_, Arc<Indexed<V>>> {
         self.map.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Arc<BTreeMap<V::Key, V>>> {
+    fn write(&self) -> RwLockWriteGuard<'_, Arc<Indexed<V>>> {
         self.map.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -292,13 +291,13 @@ fn pause(failures: u32, share: f64) -> Duration {
 struct Filler<'a, V: Kept, F> {
     cache: &'a Cache<V>,
     convert: &'a F,
-    list: BTreeMap<V::Key, V>,
+    list: Indexed<V>,
     failures: u32,
 }
 
 impl<'a, V: Kept, F> Filler<'a, V, F> {
     fn new(cache: &'a Cache<V>, convert: &'a F) -> Self {
-        Self { cache, convert, list: BTreeMap::new(), failures: 0 }
+        Self { cache, convert, list: Indexed::default(), failures: 0 }
     }
 
     fn take<K: Resource>(&mut self, event: Event<K>, log: &Logger)
@@ -310,10 +309,10 @@ impl<'a, V: Kept, F> Filler<'a, V, F> {
             self.failures = 0;
         }
         match event {
-            Event::Init => self.list.clear(),
+            Event::Init => self.list = Indexed::default(),
             Event::InitApply(object) => {
                 if let Some(value) = (self.convert)(object) {
-                    self.list.insert(value.key(), value);
+                    self.list.insert(value);
                 }
             }
             Event::InitDone => {

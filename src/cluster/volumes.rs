@@ -43,6 +43,17 @@ impl Kept for Arc<Volume> {
     fn version(&self) -> Option<&Version> {
         Some(&self.version)
     }
+
+    /// The slot, where it is a handle of ours: see [`View::claim`](super::View::claim).
+    fn sought(&self) -> Option<&str> {
+        Some(slot_of(&self.handle))
+    }
+}
+
+/// The slot that a handle names. The external-provisioner names PVs as it names volumes, so that the PV
+/// mostly has this name, too.
+pub fn slot_of(handle: &str) -> &str {
+    handle.rsplit('/').next().unwrap_or(handle)
 }
 
 /// What we keep of a PersistentVolume; nothing of one of another driver. A capacity that cannot be

@@ -88,7 +88,7 @@ pub(super) fn shut_out(
     };
     // Only those that were used: the next one, which waits for its first attachment, is not the one
     // that was fenced.
-    let of_volume = view.attachments.values().filter(|va| va.volume == volume.name);
+    let of_volume = view.attachments_of(&volume.name).into_iter();
     let used: Vec<_> = of_volume.filter(|va| va.attached || va.deleting).collect();
     for node in nodes {
         let now = view.nodes.get(node);

@@ -101,7 +101,7 @@ impl Adopted {
 
 /// The nodes whose VolumeAttachments say that they have this volume.
 pub(super) fn attached_nodes(volume: &Volume, view: &View) -> Vec<NodeName> {
-    let attached = view.attachments.values().filter(|va| va.attached && va.volume == volume.name);
+    let attached = view.attachments_of(&volume.name).into_iter().filter(|va| va.attached);
     attached.map(|va| va.node.clone()).collect()
 }
 

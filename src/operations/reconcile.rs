@@ -7,14 +7,16 @@
 //!
 //! One exec reads a box; Kubernetes is read from the caches. A pass keeps nothing that it needs but
 //! the moments since when something has been missing (`memory`): after a restart grace times
-//! start anew. Each volume is changed under its turn; one whose turn is taken is left for the next
+//! start anew. What the nodes are called is kept, too (`roster`), because it is slow to derive. Each volume is changed under its turn; one whose turn is taken is left for the next
 //! pass.
 
 mod act;
 mod counters;
 mod facts;
 mod listen;
+mod look;
 mod memory;
+mod roster;
 mod survey;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,11 +29,14 @@ use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::{Instant, timeout};
 
 use self::facts::{Found, Seen};
-use self::memory::Memory;
+use self::look::{Judge, Look};
+use self::memory::{Memory, Tally};
+use self::roster::{Names, Roster};
 use self::survey::Survey;
-use super::{Backend, Backends, Error, Happened, Operations};
+use super::{Backend, Error, Happened, Operations};
+use crate::attachment::ledger::ClusterTag;
 use crate::attachment::standing::{Standing, standing};
-use crate::attachment::verdict::{Action, FenceCause, Rules, Verdict, verdict};
+use crate::attachment::verdict::{Action, FenceCause, Rules, Verdict};
 use crate::cluster::agents::Heard;
 use crate::cluster::{About, Deleting, Identity, Notice, Reason, View};
 use crate::mandate::Mandate;
@@ -73,18 +78,6 @@ pub struct Sight<'a> {
     pub deleting: &'a [Deleting],
 }
 
-impl<'a> Sight<'a> {
-    /// Every volume, seen together with this view of the cluster.
-    fn volumes(self, view: &'a View, backends: &Backends) -> Vec<Found<'a>> {
-        let survey = Survey { identity: self.identity, view, deleting: self.deleting };
-        let mut found = Vec::new();
-        for (backend, disks) in self.tables {
-            survey.volumes(backend, disks, backends, &mut found);
-        }
-        found
-    }
-}
-
 /// What became of a step.
 type Stepped<'a> = (&'a Found<'a>, &'a Verdict, Result<act::Done, Error>);
 
@@ -112,6 +105,7 @@ pub struct Reconciler {
     operations: Operations,
     mandate: Mandate,
     memory: Mutex<Memory>,
+    names: Mutex<Names>,
     has_started: AtomicBool,
 }
 
@@ -122,6 +116,7 @@ impl Reconciler {
             operations,
             mandate: Mandate::unlimited(),
             memory: Mutex::default(),
+            names: Mutex::default(),
             has_started: AtomicBool::new(false),
         }
     }
@@ -144,10 +139,11 @@ impl Reconciler {
         };
         let sight = Sight { identity: &identity, tables: &tables, deleting: &deleting };
         let view = self.operations.cluster.view();
-        let found = self.survey(sight, &view, &blind);
+        let mut look = Look::default();
+        self.judge_all(sight, &view, &blind, |found, verdict| look.add(found, verdict));
         match self.operations.blindness().or(unread) {
-            None => self.act(sight, &found, &mut report).await,
-            Some(why) => self.close_rolled_back(&identity, &found, why, &mut report).await,
+            None => self.act(sight, &view, &look, &mut report).await,
+            Some(why) => self.close_rolled_back(&identity, &look, why, &mut report).await,
         }
         self.tell_start(&report);
         Ok(report)
@@ -155,21 +151,48 @@ impl Reconciler {
 
     /// What a pass would do with each volume. This is all of a pass that neither waits nor acts.
     pub fn verdicts(&self, sight: Sight<'_>, view: &View) -> Vec<Verdict> {
-        let found = self.survey(sight, view, &BTreeSet::new());
-        self.judge_all(&found, &Seen::default()).into_iter().map(|(_, verdict)| verdict).collect()
+        let mut verdicts = Vec::new();
+        self.judge_all(sight, view, &BTreeSet::new(), |_, verdict| verdicts.push(verdict));
+        verdicts
     }
 
-    /// Every volume; what is missing is remembered.
-    fn survey<'a>(
-        &self,
+    /// Every volume, and what to do with it; what is missing is remembered.
+    fn judge_all<'a>(
+        &'a self,
         sight: Sight<'a>,
         view: &'a View,
         blind: &BTreeSet<BackendName>,
-    ) -> Vec<Found<'a>> {
-        let found = sight.volumes(view, &self.operations.backends);
+        mut each: impl FnMut(Found<'a>, Verdict),
+    ) {
+        let survey = self.survey(sight, view);
         let storm = self.operations.limits.borrow().storm;
-        self.memory().remember(&found, blind, view, storm, Instant::now());
-        found
+        let (mut memory, now) = (self.memory(), Instant::now());
+        let mut tally = Tally::new(view);
+        let seen = Seen::default();
+        let mut judge = self.judge(&memory, &seen, now);
+        survey.volumes(sight.tables, |found| {
+            tally.note(&found, &memory);
+            let verdict = judge.verdict(&found);
+            each(found, verdict);
+        });
+        memory.remember(tally, blind, view, storm, now);
+    }
+
+    fn survey<'a>(&'a self, sight: Sight<'a>, view: &'a View) -> Survey<'a> {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        Survey {
+            cluster: ClusterTag::of(&sight.identity.cluster_id),
+            view,
+            deleting: sight.deleting,
+            roster: Roster::new(sight.identity, view, &mut names),
+            backends: &self.operations.backends,
+        }
+    }
+
+    fn judge<'m>(&self, memory: &'m Memory, seen: &'m Seen, now: Instant) -> Judge<'m> {
+        let limits = *self.operations.limits.borrow();
+        let rules = Rules { grace: limits.grace, orphan_grace: limits.orphan_grace };
+        Judge { memory, seen, rules, now, holders: Vec::new() }
     }
 
     /// One exec each.
@@ -200,36 +223,30 @@ impl Reconciler {
     async fn close_rolled_back(
         &self,
         identity: &Identity,
-        found: &[Found<'_>],
+        look: &Look<'_>,
         why: String,
         report: &mut PassReport,
     ) {
-        let verdicts = self.judge_all(found, &Seen::default());
         let is_older = |found: &Found<'_>| {
             let record = found.record.as_deref().ok().filter(|_| found.is_ours);
             let standing = record.map(|record| standing(record, found.copied.as_deref()));
             standing == Some(Standing::RolledBack)
         };
-        let mut open = Vec::new();
-        for (found, verdict) in &verdicts {
-            if is_older(found) {
-                open.push((*found, verdict));
-            }
-        }
+        // None of them is in order.
+        let open: Vec<_> = look.amiss.iter().filter(|(found, _)| is_older(found)).collect();
         self.each(identity, &open, Step::Close, report).await;
         report.blind.push(why);
         report.look_again(HOLD_POLL);
     }
 
-    async fn act(&self, sight: Sight<'_>, found: &[Found<'_>], report: &mut PassReport) {
+    async fn act(&self, sight: Sight<'_>, view: &View, look: &Look<'_>, report: &mut PassReport) {
         let identity = sight.identity;
-        let verdicts = self.judge_all(found, &Seen::default());
         // Whatever may not be open is closed first, on all volumes, before anything is put back.
         let mut open = Vec::new();
         let mut direct = Vec::new();
-        for (found, verdict) in &verdicts {
-            match verdict.action {
-                Action::Restore | Action::Undo | Action::Close => open.push((*found, verdict)),
+        for judged in &look.amiss {
+            match judged.1.action {
+                Action::Restore | Action::Undo | Action::Close => open.push(judged),
                 Action::Wait(time) => {
                     *report.done.entry("waiting").or_default() += 1;
                     report.look_again(time);
@@ -237,19 +254,18 @@ impl Reconciler {
                 Action::Hold => report.look_again(HOLD_POLL),
                 _ => {}
             }
-            if is_direct(verdict.action) {
-                direct.push((*found, verdict));
+            if is_direct(judged.1.action) {
+                direct.push(judged);
             }
         }
         self.each(identity, &open, Step::Close, report).await;
         self.each(identity, &direct, Step::CarryOut, report).await;
-        let busy = self.fence_the_quiet(sight, &verdicts, report).await;
-        let attached = found.iter().filter(|found| found.is_attached()).count();
-        self.operations.observer.happened(Happened::Attached(attached));
-        let held = busy + verdicts.iter().filter(|(_, v)| v.action == Action::Hold).count();
+        let busy = self.fence_the_quiet(sight, view, look, report).await;
+        self.operations.observer.happened(Happened::Attached(look.attached));
+        let held = busy + look.amiss.iter().filter(|(_, v)| v.action == Action::Hold).count();
         self.operations.observer.happened(Happened::Held(held));
-        self.tell_suspects(&verdicts).await;
-        self.listen(identity, found, report).await;
+        self.tell_suspects(look).await;
+        self.listen(sight, view, look, report).await;
     }
 
     /// Nodes whose Node object or VolumeAttachment is gone: fenced, unless counters of their
@@ -258,35 +274,46 @@ impl Reconciler {
     async fn fence_the_quiet(
         &self,
         sight: Sight<'_>,
-        verdicts: &[(&Found<'_>, Verdict)],
+        view: &View,
+        look: &Look<'_>,
         report: &mut PassReport,
     ) -> usize {
         let unread = |verdict: &Verdict| matches!(verdict.action, Action::ReadIo(_));
-        let candidates: Vec<&Found<'_>> =
-            verdicts.iter().filter(|(_, v)| unread(v)).map(|(found, _)| *found).collect();
+        let unread_ones = look.amiss.iter().filter(|(_, verdict)| unread(verdict));
+        let candidates: Vec<&Found<'_>> = unread_ones.map(|(found, _)| found).collect();
         if candidates.is_empty() {
             return 0;
         }
         self.operations.observer.happened(Happened::GraceUsed);
-        let suspects: Vec<&NodeName> =
+        let suspects: BTreeSet<&NodeName> =
             candidates.iter().flat_map(|found| found.holder_names()).collect();
-        let everything: Vec<&Found<'_>> = verdicts.iter().map(|(found, _)| *found).collect();
+        let of_suspect = |found: &Found<'_>| found.holder_names().any(|it| suspects.contains(it));
+        let volumes = self.those(sight, view, |found| found.is_single() && of_suspect(found));
         let interval = self.operations.limits.borrow().counter_interval;
         // Beside the counters, which take longer.
         let silent: BTreeSet<NodeName> = suspects.iter().copied().cloned().collect();
         let (io, witnesses) = tokio::join!(
-            counters::read(sight.tables, &everything, &suspects, interval),
+            counters::read(sight.tables, &volumes, &suspects, interval),
             self.operations.hear_all(silent, WITNESSES_WITHIN),
         );
         let seen = Seen { io, witnesses };
         // That took a while. A node that has come back meanwhile is not gone.
         let view = self.operations.cluster.view();
-        let mut now = sight.volumes(&view, &self.operations.backends);
-        now.retain(|found| candidates.iter().any(|candidate| candidate.id == found.id));
-        let judged = self.judge_all(&now, &seen);
+        let ids: BTreeSet<&VolumeId> = candidates.iter().map(|found| &found.id).collect();
+        let now = self.those(sight, &view, |found| ids.contains(&found.id));
+        let mut judged = Vec::new();
+        {
+            let memory = self.memory();
+            let mut judge = self.judge(&memory, &seen, Instant::now());
+            judged.extend(now.into_iter().map(|found| {
+                let verdict = judge.verdict(&found);
+                (found, verdict)
+            }));
+        }
         let mut allowed = Vec::new();
         let mut held = 0;
-        for (found, verdict) in &judged {
+        for both in &judged {
+            let (found, verdict) = both;
             if verdict.action == Action::Hold {
                 held += 1;
                 report.look_again(HOLD_POLL);
@@ -296,11 +323,27 @@ impl Reconciler {
                 report.look_again(HOLD_POLL);
             }
             if !is_undecided(verdict.action) && !self.is_storm(found, verdict, report) {
-                allowed.push((*found, verdict));
+                allowed.push(both);
             }
         }
         self.each(sight.identity, &allowed, Step::CarryOut, report).await;
         held
+    }
+
+    /// The volumes that `wanted` accepts.
+    fn those<'a>(
+        &'a self,
+        sight: Sight<'a>,
+        view: &'a View,
+        wanted: impl Fn(&Found<'_>) -> bool,
+    ) -> Vec<Found<'a>> {
+        let mut those = Vec::new();
+        self.survey(sight, view).volumes(sight.tables, |found| {
+            if wanted(&found) {
+                those.push(found);
+            }
+        });
+        those
     }
 
     /// Is the fence of this volume held back, because many nodes went at once?
@@ -332,31 +375,17 @@ impl Reconciler {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn judge_all<'a>(&self, found: &'a [Found<'a>], seen: &Seen) -> Vec<(&'a Found<'a>, Verdict)> {
-        let limits = *self.operations.limits.borrow();
-        let rules = Rules { grace: limits.grace, orphan_grace: limits.orphan_grace };
-        let (memory, now) = (self.memory(), Instant::now());
-        let mut holders = Vec::new();
-        let judge = |found: &'a Found<'a>| {
-            let facts = found.facts(&memory, seen, now, std::mem::take(&mut holders));
-            let verdict = verdict(&facts, rules);
-            holders = facts.holders;
-            (found, verdict)
-        };
-        found.iter().map(judge).collect()
-    }
-
     /// Takes a step for each, some at a time, and counts what became of it.
     async fn each(
         &self,
         identity: &Identity,
-        volumes: &[(&Found<'_>, &Verdict)],
+        volumes: &[&(Found<'_>, Verdict)],
         step: Step,
         report: &mut PassReport,
     ) {
         let act = act::Act { operations: &self.operations, identity, mandate: &self.mandate };
         let mut jobs: Vec<BoxFuture<'_, Stepped<'_>>> = Vec::new();
-        for &(found, verdict) in volumes {
+        for (found, verdict) in volumes {
             jobs.push(
                 async move {
                     let outcome = match step {
@@ -406,16 +435,14 @@ impl Reconciler {
         }
     }
 
-    async fn tell_suspects(&self, verdicts: &[(&Found<'_>, Verdict)]) {
-        let suspect = verdicts.iter().filter(|(_, v)| v.action == Action::Suspect);
-        let mut nodes: Vec<&NodeName> = suspect.flat_map(|(found, _)| found.not_ready()).collect();
-        nodes.sort();
-        nodes.dedup();
+    async fn tell_suspects(&self, look: &Look<'_>) {
+        let suspect = look.amiss.iter().filter(|(_, verdict)| verdict.action == Action::Suspect);
+        let nodes: BTreeSet<&NodeName> = suspect.flat_map(|(found, _)| found.not_ready()).collect();
         self.operations.observer.happened(Happened::SuspectNodes(nodes.len()));
         let asked = nodes.iter().copied().cloned().collect();
         let witnesses = self.operations.hear_all(asked, WITNESSES_WITHIN).await;
         for node in nodes {
-            let count = verdicts.iter().filter(|(found, _)| found.is_held_by(node)).count();
+            let count = look.not_ready.get(node).copied().unwrap_or_default();
             self.operations.cluster.post(Notice {
                 reason: Reason::NodeSuspect,
                 about: About::Node(node.clone()),

@@ -270,7 +270,7 @@ async fn a_subscriber_that_lags_gets_all_instead_of_what_it_missed() {
         out_of_service: false,
         address: None,
     };
-    cache.replace(BTreeMap::new());
+    cache.replace(Indexed::default());
     assert_eq!(names(&changes.next().await.unwrap()), Vec::<&str>::new());
     for number in 0..=CHANGES_MAX {
         cache.apply(numbered(number));
@@ -343,7 +343,7 @@ mod own_writes {
     fn a_list_is_taken_as_it_is_even_with_lower_versions() {
         let cache = Cache::new("volumeattachments");
         cache.apply(attachment("u", "500", true));
-        cache.replace(BTreeMap::from([("x".to_owned(), attachment("u", "4", false))]));
+        cache.replace(Indexed::from_iter([attachment("u", "4", false)]));
         assert_eq!(version(&cache).as_deref(), Some("4"));
     }
 }

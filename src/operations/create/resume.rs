@@ -66,7 +66,7 @@ impl Operations {
         };
         let slot = making.id.slot.as_str();
         Ok(view.volumes.values().any(|volume| has_image(volume))
-            || view.attachments.values().any(|attachment| attachment.volume == slot))
+            || !view.attachments_of(slot).is_empty())
     }
 
     fn kept(&self, making: &Making, left: &LeftImage<'_>, keep: Keep) -> Error {

@@ -106,7 +106,7 @@ impl Act<'_> {
         let turn = turn.under(self.mandate.clone());
         let view = self.operations.cluster.view();
         let handle = found.id.handle(&self.operations.backends.bare_ids);
-        let now = view.volumes.values().find(|volume| volume.handle == handle).cloned();
+        let now = view.with_handle(&handle).cloned();
         // Whoever had the turn until now may have finished what the verdict found half done.
         let copies = [found.volume, now.as_deref()].map(|volume| volume.map(|pv| &pv.copy));
         if copies[0] != copies[1] {

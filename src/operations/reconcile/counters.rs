@@ -1,6 +1,6 @@
 //! Do counters of a node's volumes move? Then it writes or reads, whatever its Node object says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -15,24 +15,21 @@ use crate::volume::{NodeName, VolumeId};
 /// How often a counter is read.
 const READS: usize = 3;
 
-/// What the counters of all single-node volumes of these nodes say, read three times.
+/// What the counters of all single-node volumes of these nodes say (`volumes`), read three times.
 pub(super) async fn read(
     tables: &[Table],
-    everything: &[&Found<'_>],
-    nodes: &[&NodeName],
+    volumes: &[Found<'_>],
+    nodes: &BTreeSet<&NodeName>,
     interval: Duration,
 ) -> BTreeMap<NodeName, Io> {
     let mut io: BTreeMap<NodeName, Io> = BTreeMap::new();
-    let of_node = |found: &Found<'_>| found.holder_names().any(|holder| nodes.contains(&holder));
-    let mut volumes: Vec<&Found<'_>> = everything.to_vec();
-    volumes.retain(|found| found.is_single() && of_node(found));
     let mut reads: Vec<Vec<Read>> = vec![Vec::new(); volumes.len()];
     for round in 0..READS {
         if round > 0 {
             tokio::time::sleep(interval).await;
         }
         let mut jobs: Vec<BoxFuture<'_, Read>> = Vec::new();
-        for found in &volumes {
+        for found in volumes {
             jobs.push(counters(tables, &found.id).boxed());
         }
         let row: Vec<_> = futures::stream::iter(jobs).buffered(ABREAST).collect().await;

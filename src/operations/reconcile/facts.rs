@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::memory::Memory;
+use super::roster::Member;
 use crate::attachment::ledger::{Copy, HOLDERS_MAX, Record, Sharing, State, Unreadable};
 use crate::attachment::static_form::Mode;
 use crate::attachment::verdict::{
@@ -52,8 +53,8 @@ pub(super) struct Found<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Held<'a> {
     pub name: &'a NodeName,
-    /// Its Node object, where there is one.
-    pub node: Option<&'a Node>,
+    /// The node, where it is there.
+    pub member: Option<Member<'a>>,
     /// Its VolumeAttachment for the volume, where there is one.
     pub attachment: Option<&'a Attachment>,
     /// Does the copy not name it under the NQN of the record?
@@ -61,8 +62,14 @@ pub(super) struct Held<'a> {
 }
 
 impl Held<'_> {
+    /// Is its Node object there, and Ready?
     pub fn is_ready(&self) -> bool {
-        self.node.is_some_and(|node| node.ready)
+        self.node().is_some_and(|node| node.ready)
+    }
+
+    /// Its Node object, where there is one.
+    pub fn node(&self) -> Option<&Node> {
+        self.member.map(|member| member.node)
     }
 
     fn agent(&self, names: &[String], seen: &Seen) -> AgentFacts {
@@ -70,7 +77,7 @@ impl Held<'_> {
             None | Some(Heard::Silent(_)) => AgentFacts::Unheard,
             Some(Heard::Alive(_)) => AgentFacts::Answers,
             Some(Heard::Said(word)) => {
-                let any = self.node.is_none() && word.is_connected();
+                let any = self.node().is_none() && word.is_connected();
                 match any || names.iter().any(|name| word.is_connected_to(name)) {
                     true => AgentFacts::Live,
                     false => AgentFacts::Answers,
@@ -87,21 +94,21 @@ impl Held<'_> {
         seen: &Seen,
         now: Instant,
     ) -> Holder {
-        let presence = match self.node {
+        let presence = match self.node() {
             None => Presence::Gone(memory.node_gone(self.name, now)),
             Some(node) if node.ready => Presence::Ready,
             Some(_) => Presence::NotReady,
         };
         let attachment = match self.attachment {
             None => AttachmentFacts::Absent(memory.attachment_gone(id, self.name, now)),
-            Some(attachment) if attachment.deleting && self.node.is_none() => {
+            Some(attachment) if attachment.deleting && self.node().is_none() => {
                 AttachmentFacts::Going
             }
             Some(_) => AttachmentFacts::Present,
         };
         Holder {
             presence,
-            out_of_service: self.node.is_some_and(|node| node.out_of_service),
+            out_of_service: self.node().is_some_and(|node| node.out_of_service),
             attachment,
             io: seen.io.get(self.name).copied().unwrap_or(Io::Unread),
             agent: self.agent(names, seen),
@@ -139,14 +146,9 @@ impl<'a> Found<'a> {
         self.holders().map(|held| held.name)
     }
 
-    /// Is this one of them?
-    pub fn is_held_by(&self, node: &NodeName) -> bool {
-        self.holder_names().any(|name| name == node)
-    }
-
     /// Those of them that are there and not Ready.
     pub fn not_ready(&self) -> impl Iterator<Item = &'a NodeName> {
-        let is_there = |held: &&Held<'a>| held.node.is_some_and(|node| !node.ready);
+        let is_there = |held: &&Held<'a>| held.node().is_some_and(|node| !node.ready);
         self.holders().filter(is_there).map(|held| held.name)
     }
 
@@ -157,7 +159,7 @@ impl<'a> Found<'a> {
 
     /// The VolumeAttachments of those of them that are gone.
     pub fn stale(&self) -> impl Iterator<Item = &'a Attachment> {
-        self.holders().filter(|held| held.node.is_none()).filter_map(|held| held.attachment)
+        self.holders().filter(|held| held.node().is_none()).filter_map(|held| held.attachment)
     }
 
     /// Has no PV this handle?

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::act::{Act, Done};
 use super::facts::Found;
-use super::{PassReport, Reconciler};
+use super::look::Look;
+use super::{PassReport, Reconciler, Sight};
 use crate::attachment::ledger::{Formatted, Record};
 use crate::attachment::verdict::{Action, Verdict};
-use crate::cluster::Identity;
+use crate::cluster::{Identity, View};
 use crate::operations::Error;
 use crate::operations::agents::{FileSystem, Witnesses};
 use crate::operations::change::{Details, Wanted};
@@ -22,22 +23,24 @@ impl Reconciler {
     /// Asks the agents of all nodes that are well and hold volumes.
     pub(super) async fn listen(
         &self,
-        identity: &Identity,
-        found: &[Found<'_>],
+        sight: Sight<'_>,
+        view: &View,
+        look: &Look<'_>,
         report: &mut PassReport,
     ) {
         let agents = &self.operations.agents;
         if let Err(error) = agents.recall().await {
             slog::debug!(self.operations.log, "memory of agents not read"; "error" => %error);
         }
-        let attached = || found.iter().filter(|found| found.is_attached());
-        let holding: BTreeSet<NodeName> =
-            attached().flat_map(Found::holder_names).cloned().collect();
-        let held = attached().flat_map(Found::holders).filter(|held| held.is_ready());
-        let mut well: BTreeSet<NodeName> = held.map(|held| held.name.clone()).collect();
+        let holding: BTreeSet<NodeName> = look.holding.keys().copied().cloned().collect();
+        let ready = look.holding.iter().filter(|(_, is_ready)| **is_ready);
+        let mut well: BTreeSet<NodeName> = ready.map(|(name, _)| (*name).clone()).collect();
         well.retain(|node| agents.is_heard(node));
         let witnesses = self.operations.hear_all(well, LISTENS_FOR).await;
-        self.note_file_systems(identity, found, &witnesses, report).await;
+        if !witnesses.is_empty() {
+            let found = self.those(sight, view, |found| unformatted(found).is_some());
+            self.note_file_systems(sight.identity, &found, &witnesses, report).await;
+        }
         if self.mandate.holds()
             && let Err(error) = agents.remember(&holding).await
         {

@@ -1,20 +1,73 @@
 //! Since when something has been missing, and how often something failed. All that a reconciler remembers between passes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
 use super::facts::Found;
 use crate::attachment::storm::{Limits, Storm};
-use crate::cluster::View;
+use crate::cluster::{Node, View};
 use crate::volume::{BackendName, NodeName, VolumeId};
 
 /// When a volume is tried again with which something failed; doubles with each further failure,
 const RETRY_FIRST: Duration = Duration::from_secs(2);
 /// up to this: what a person must put right shall not keep the box busy.
 const RETRY_LONGEST: Duration = Duration::from_secs(60);
+
+/// What a pass sees of all volumes that [`Memory::remember`] must know.
+#[derive(Debug)]
+pub(super) struct Tally<'a> {
+    gone: Vec<NodeName>,
+    detached: Vec<(VolumeId, NodeName)>,
+    unclaimed: Vec<VolumeId>,
+    /// Those of them with which something has failed.
+    failed: BTreeSet<VolumeId>,
+    /// Which nodes hold anything, by their number,
+    holding: Vec<bool>,
+    /// and those that are gone.
+    holding_gone: BTreeSet<&'a NodeName>,
+}
+
+impl<'a> Tally<'a> {
+    /// Nothing yet.
+    pub fn new(view: &View) -> Self {
+        Self {
+            gone: Vec::new(),
+            detached: Vec::new(),
+            unclaimed: Vec::new(),
+            failed: BTreeSet::new(),
+            holding: vec![false; view.nodes.len()],
+            holding_gone: BTreeSet::new(),
+        }
+    }
+
+    /// One volume more.
+    pub fn note(&mut self, volume: &Found<'a>, memory: &Memory) {
+        if volume.is_unclaimed() {
+            self.unclaimed.push(volume.id.clone());
+        }
+        if !memory.failed.is_empty() && memory.failed.contains_key(&volume.id) {
+            self.failed.insert(volume.id.clone());
+        }
+        let is_attached = volume.is_attached();
+        for held in volume.holders() {
+            if held.attachment.is_none() {
+                self.detached.push((volume.id.clone(), held.name.clone()));
+            }
+            match held.member {
+                Some(member) if is_attached => self.holding[member.number] = true,
+                Some(_) => {}
+                None => {
+                    self.gone.push(held.name.clone());
+                    if is_attached {
+                        self.holding_gone.insert(held.name);
+                    }
+                }
+            }
+        }
+    }
+}
 
 /// Since when.
 #[derive(Debug, Default)]
@@ -31,31 +84,13 @@ impl Memory {
     /// (`blind`) nothing is forgotten: an outage must not make grace times start anew.
     pub fn remember(
         &mut self,
-        found: &[Found<'_>],
+        tally: Tally<'_>,
         blind: &BTreeSet<BackendName>,
         view: &View,
         storm: Limits,
         now: Instant,
     ) {
-        let (mut gone, mut detached, mut unclaimed) = (Vec::new(), Vec::new(), Vec::new());
-        let mut holding: HashMap<&NodeName, bool, RandomState> = HashMap::default();
-        for volume in found {
-            if volume.is_unclaimed() {
-                unclaimed.push(volume.id.clone());
-            }
-            let is_attached = volume.is_attached();
-            for held in volume.holders() {
-                if held.node.is_none() {
-                    gone.push(held.name.clone());
-                }
-                if held.attachment.is_none() {
-                    detached.push((volume.id.clone(), held.name.clone()));
-                }
-                if is_attached {
-                    holding.insert(held.name, held.is_ready());
-                }
-            }
-        }
+        let Tally { gone, detached, unclaimed, failed, holding, holding_gone } = tally;
         let is_gone = |node: &NodeName| !view.nodes.contains_key(node);
         let gone = gone.into_iter();
         keep(&mut self.nodes, gone, now, |node| !blind.is_empty() && is_gone(node));
@@ -63,12 +98,17 @@ impl Memory {
         keep(&mut self.attachments, detached, now, |(id, _)| blind.contains(&id.backend));
         let unclaimed = unclaimed.into_iter();
         keep(&mut self.claims, unclaimed, now, |id| blind.contains(&id.backend));
-        self.failed.retain(|id, _| {
-            blind.contains(&id.backend) || found.iter().any(|found| found.id == *id)
-        });
-        let unhealthy: BTreeSet<&NodeName> =
-            holding.iter().filter(|(_, is_ready)| !**is_ready).map(|(node, _)| *node).collect();
-        self.storm.observe(unhealthy.into_iter().cloned(), holding.len(), storm, now);
+        self.failed.retain(|id, _| blind.contains(&id.backend) || failed.contains(id));
+        let there: Vec<&Node> = view
+            .nodes
+            .values()
+            .zip(holding)
+            .filter_map(|(node, holds)| holds.then_some(node))
+            .collect();
+        let count = there.len() + holding_gone.len();
+        let not_ready = there.into_iter().filter(|node| !node.ready).map(|node| &node.name);
+        let unhealthy: BTreeSet<NodeName> = not_ready.chain(holding_gone).cloned().collect();
+        self.storm.observe(unhealthy.into_iter(), count, storm, now);
     }
 
     /// Something failed with this volume again: when to try it anew.

@@ -1,115 +1,111 @@
 //! Table and caches -> every volume, with what was found of it. Pure.
 //!
-//! There may be a hundred thousand volumes, and mostly all are in order: per volume nothing is
-//! hashed, read or copied that was so before.
+//! There may be a hundred thousand volumes, and mostly all are in order: they are handed on one by
+//! one and not kept, and nothing is hashed, read or copied that was so before.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-
+use super::Table;
 use super::facts::{Found, Held};
-use crate::attachment::export::{Hosts, Place, is_exported};
+use super::roster::Roster;
+use crate::attachment::export::{Place, is_exported};
 use crate::attachment::first_driver::claim;
-use crate::attachment::ledger::{
-    ClusterTag, Copy, HOLDERS_MAX, NodeTag, PREFIX, Record, Unreadable,
-};
+use crate::attachment::ledger::{ClusterTag, Copy, HOLDERS_MAX, PREFIX, Record, Unreadable};
 use crate::attachment::static_form::Mode;
 use crate::attachment::verdict::FirstDriver;
-use crate::cluster::{Attachment, CopyState, Deleting, Identity, Node, View, Volume};
+use crate::cluster::{Attachment, CopyState, Deleting, View, Volume};
 use crate::operations::first_driver::attached_nodes;
 use crate::operations::ground::{is_made_by, mode, nvme_port, shown};
 use crate::operations::{Backend, Backends};
 use crate::rds::Disk;
 use crate::volume::{NodeName, Slot, VolumeId, VolumePath};
 
+/// How many volumes are looked up at a time.
+const ABREAST: usize = 32;
+
 /// What all volumes are judged against.
 pub(super) struct Survey<'a> {
-    pub identity: &'a Identity,
+    pub cluster: ClusterTag,
     pub view: &'a View,
     pub deleting: &'a [Deleting],
+    pub roster: Roster<'a>,
+    pub backends: &'a Backends,
 }
 
 impl<'a> Survey<'a> {
-    /// Every volume on this box, and every PV that should be on it, added to `found`.
-    pub fn volumes(
-        &self,
-        backend: &'a Backend,
-        disks: &'a [Arc<Disk>],
-        backends: &Backends,
-        found: &mut Vec<Found<'a>>,
-    ) {
-        let context = self.context(backend);
-        let mut claims = self.claims(backend, backends);
-        found.reserve(disks.len());
-        for disk in disks {
-            let (slot, volume) = match claims.remove(disk.slot.as_str()) {
-                Some((slot, volume)) => (slot.clone(), Some(volume)),
-                None if !disk.comment.starts_with(PREFIX) => continue,
-                None => match Slot::parse(&disk.slot) {
-                    Ok(slot) => (slot, None),
-                    Err(_) => continue,
-                },
-            };
-            let id = VolumeId { backend: backend.name.clone(), slot };
-            found.push(self.found(&context, id, Some(disk), volume));
+    /// Every volume on these boxes, then every PV that should be on one and is not.
+    pub fn volumes(&self, tables: &'a [Table], mut each: impl FnMut(Found<'a>)) {
+        let mut claimed = vec![false; self.view.volumes.places()];
+        for (backend, disks) in tables {
+            let context = self.context(backend);
+            for rows in disks.chunks(ABREAST) {
+                for (disk, claim) in rows.iter().zip(self.claims(rows, backend)) {
+                    // Of two disks of one name the first is meant.
+                    let is_first =
+                        |claim: &Claim<'_>| !std::mem::replace(&mut claimed[claim.place], true);
+                    let claim = claim.filter(is_first);
+                    let slot = match &claim {
+                        Some(claim) => claim.slot.clone(),
+                        None if !disk.comment.starts_with(PREFIX) => continue,
+                        None => match Slot::parse(&disk.slot) {
+                            Ok(slot) => slot,
+                            Err(_) => continue,
+                        },
+                    };
+                    let id = VolumeId { backend: backend.name.clone(), slot };
+                    each(self.found(&context, id, Some(disk), claim));
+                }
+            }
         }
-        let missing = claims.into_values().map(|(slot, volume)| {
-            (VolumeId { backend: backend.name.clone(), slot: slot.clone() }, volume)
-        });
-        let missing: BTreeMap<VolumeId, &Volume> = missing.collect();
-        let lost = missing.into_iter();
-        found.extend(lost.map(|(id, volume)| self.found(&context, id, None, Some(volume))));
+        if claimed.iter().filter(|is_claimed| **is_claimed).count() == self.view.volumes.len() {
+            return;
+        }
+        for (backend, _) in tables {
+            let context = self.context(backend);
+            for (id, claim) in self.lost(backend, &claimed) {
+                each(self.found(&context, id, None, Some(claim)));
+            }
+        }
     }
 
-    /// The PVs whose handles name this box, by slot. Where two name one volume, the same counts as
-    /// for RPCs: the one that has its name, else the first.
-    fn claims(&self, backend: &Backend, backends: &Backends) -> Claims<'a> {
-        let mut claims = Claims::default();
-        claims.reserve(self.view.volumes.len());
-        for volume in self.view.volumes.values() {
-            let names = volume.names.as_ref();
-            let Some(names) = names.filter(|it| it.is_on(&backend.name, &backends.bare_ids)) else {
-                continue;
-            };
-            match claims.entry(names.slot.as_str()) {
-                Entry::Vacant(place) => {
-                    place.insert((&names.slot, volume.as_ref()));
-                }
-                Entry::Occupied(mut place) if volume.name == names.slot.as_str() => {
-                    place.insert((&names.slot, volume.as_ref()));
-                }
-                Entry::Occupied(_) => {}
-            }
+    /// The PVs that name this box and were not claimed.
+    fn lost(&self, backend: &Backend, claimed: &[bool]) -> BTreeMap<VolumeId, Claim<'a>> {
+        let names = self.view.volumes.values().filter_map(|volume| volume.names.as_ref());
+        let claims = names.filter_map(|names| self.claim(names.slot.as_str(), backend));
+        let lost = claims.filter(|claim| !claimed[claim.place]);
+        let id = |slot: &Slot| VolumeId { backend: backend.name.clone(), slot: slot.clone() };
+        lost.map(|claim| (id(claim.slot), claim)).collect()
+    }
+
+    /// The PVs that name these disks. All of them are looked up before one is judged, and all their
+    /// VolumeAttachments then: a processor that waits for memory goes on with the next.
+    fn claims(&self, disks: &'a [Arc<Disk>], backend: &Backend) -> [Option<Claim<'a>>; ABREAST] {
+        let mut claims = [None; ABREAST];
+        for (claim, disk) in claims.iter_mut().zip(disks) {
+            *claim = self.claimed(&disk.slot, backend);
+        }
+        for claim in claims.iter_mut().flatten() {
+            claim.attached = Attached::of(claim.volume, self.view);
         }
         claims
     }
 
-    fn context(&self, backend: &'a Backend) -> Context<'a> {
-        let view = self.view;
-        let mut attachments = Attachments::default();
-        attachments.reserve(view.attachments.len());
-        for attachment in view.attachments.values() {
-            let of = (attachment.volume.as_str(), &attachment.node);
-            attachments.entry(of).or_insert(attachment);
-        }
-        Context {
-            backend,
-            mode: mode(backend),
-            cluster: ClusterTag::of(&self.identity.cluster_id),
-            attachments,
-            hosts: Hosts::new(self.identity.secret.clone()).knowing(view.nodes.keys()),
-            nodes: view.nodes.iter().map(|(name, node)| (self.tag(name), (name, node))).collect(),
-            gone: OnceCell::new(),
-            any_out_of_service: view.nodes.values().any(|node| node.out_of_service),
-        }
+    /// The PV that names this disk.
+    fn claim(&self, slot: &'a str, backend: &Backend) -> Option<Claim<'a>> {
+        let claim = self.claimed(slot, backend)?;
+        Some(Claim { attached: Attached::of(claim.volume, self.view), ..claim })
     }
 
-    fn tag(&self, node: &NodeName) -> NodeTag {
-        NodeTag::of(&self.identity.cluster_id, node)
+    fn claimed(&self, slot: &str, backend: &Backend) -> Option<Claim<'a>> {
+        let (place, volume) = self.view.claim(slot, &backend.name, &self.backends.bare_ids)?;
+        let slot = &volume.names.as_ref()?.slot;
+        Some(Claim { place, slot, volume, attached: Attached::default() })
+    }
+
+    fn context(&self, backend: &'a Backend) -> Context<'a> {
+        Context { backend, mode: mode(backend) }
     }
 
     fn found(
@@ -117,13 +113,14 @@ impl<'a> Survey<'a> {
         context: &Context<'a>,
         id: VolumeId,
         disk: Option<&'a Disk>,
-        volume: Option<&'a Volume>,
+        claim: Option<Claim<'a>>,
     ) -> Found<'a> {
-        let written = volume.map_or(Written::Nothing, |volume| written(volume, context.cluster));
+        let volume = claim.map(|claim| claim.volume);
+        let written = volume.map_or(Written::Nothing, |volume| written(volume, self.cluster));
         let (copied, first_copy) = match (written, volume) {
             (Written::Copy(_, record), _) => (Some(Cow::Borrowed(record)), None),
             (Written::Nothing, Some(volume)) if disk.is_none() => {
-                first_copy_of(&id, volume, context.cluster).unzip()
+                first_copy_of(&id, volume, self.cluster).unzip()
             }
             _ => (None, None),
         };
@@ -132,13 +129,14 @@ impl<'a> Survey<'a> {
             _ => &[],
         };
         let record = record_of(disk, written);
-        let is_ours = record.as_ref().is_ok_and(|record| record.cluster == context.cluster);
+        let is_ours = record.as_ref().is_ok_and(|record| record.cluster == self.cluster);
         let records =
             Records { on_box: record.as_deref().ok(), copied: copied.as_deref(), is_ours };
-        let holders = self.holders(context, volume, records, copied_names);
+        let holders = self.holders(claim, records, copied_names);
         let names = holders.known.iter().flatten().map(|held| held.name);
         let is_as = |record: Option<&Record>, holder: Option<&NodeName>| {
-            record.is_some_and(|r| context.is_exported_for(&id.slot, (disk, volume), r, holder))
+            record
+                .is_some_and(|r| self.is_exported_for(context, &id.slot, (disk, volume), r, holder))
         };
         let as_recorded = is_as(records.on_box, names.clone().next());
         let agreed = records.are_equal() && names.eq(copied_names);
@@ -157,8 +155,7 @@ impl<'a> Survey<'a> {
                 is_as(records.copied, copied_names.first())
             },
             as_recorded,
-            copied_is_out_of_service: context.any_out_of_service
-                && copied_names.iter().any(|name| self.is_out_of_service(name)),
+            copied_is_out_of_service: self.roster.is_any_out_of_service(copied_names),
             is_going: volume.is_some_and(|pv| pv.going) || self.deleting.iter().any(listed),
             copy_is_damaged: matches!(written, Written::Damaged),
             disk,
@@ -173,11 +170,24 @@ impl<'a> Survey<'a> {
         }
     }
 
+    fn is_exported_for(
+        &self,
+        context: &Context<'_>,
+        slot: &Slot,
+        (disk, volume): (Option<&Disk>, Option<&Volume>),
+        record: &Record,
+        holder: Option<&NodeName>,
+    ) -> bool {
+        let (nqn_base, port) = (&context.backend.nqn_base, nvme_port(volume, context.backend));
+        let place = Place { slot, nqn_base, port, mode: context.mode };
+        let hosts = &self.roster.hosts;
+        disk.is_some_and(|disk| is_exported(record, place, hosts, holder, shown(disk)))
+    }
+
     /// The holders of the record that counts.
     fn holders(
         &self,
-        context: &Context<'a>,
-        volume: Option<&'a Volume>,
+        claim: Option<Claim<'a>>,
         records: Records<'_>,
         copied_names: &'a [NodeName],
     ) -> Holders<'a> {
@@ -187,41 +197,17 @@ impl<'a> Survey<'a> {
         let mut holders = Holders::default();
         let mut room = holders.known.iter_mut();
         for tag in counts.map_or(&[][..], |record| &record.nodes) {
-            let named = self.named(context, *tag, copied_names);
+            let named = self.roster.named(*tag, copied_names);
             // No record has more nodes than there is room for.
-            let Some(((name, node), room)) = named.zip(room.next()) else {
+            let Some(((name, member), room)) = named.zip(room.next()) else {
                 holders.nameless += 1;
                 continue;
             };
-            let attachment =
-                volume.and_then(|pv| context.attachments.get(&(pv.name.as_str(), name)));
+            let attachment = claim.and_then(|claim| claim.attached.to(name));
             let is_new = known.is_none_or(|(_, copied)| !copied.nodes.contains(tag));
-            *room = Some(Held { name, node, attachment: attachment.copied(), is_new });
+            *room = Some(Held { name, member, attachment, is_new });
         }
         holders
-    }
-
-    /// The node behind a tag, and its Node object: known to Kubernetes, or named in the copy.
-    fn named(
-        &self,
-        context: &Context<'a>,
-        tag: NodeTag,
-        copied: &'a [NodeName],
-    ) -> Option<(&'a NodeName, Option<&'a Node>)> {
-        if let Some((name, node)) = context.nodes.get(&tag) {
-            return Some((name, Some(node)));
-        }
-        let gone = context.gone.get_or_init(|| self.gone());
-        let known = gone.get(&tag).copied();
-        known.or_else(|| copied.iter().find(|name| self.tag(name) == tag)).map(|name| (name, None))
-    }
-
-    /// The nodes that only VolumeAttachments know.
-    fn gone(&self) -> HashMap<NodeTag, &'a NodeName, RandomState> {
-        let attached = self.view.attachments.values().map(|attachment| &attachment.node);
-        let attached: HashSet<&NodeName, RandomState> = attached.collect();
-        let gone = attached.into_iter().filter(|node| !self.view.nodes.contains_key(*node));
-        gone.map(|node| (self.tag(node), node)).collect()
     }
 
     /// A volume of the first driver has no record: its PV says which disk is its own.
@@ -245,42 +231,57 @@ impl<'a> Survey<'a> {
             _ => FirstDriver::Closed,
         })
     }
-
-    fn is_out_of_service(&self, node: &NodeName) -> bool {
-        self.view.nodes.get(node).is_some_and(|node| node.out_of_service)
-    }
 }
 
-/// PVs by slot.
-type Claims<'a> = HashMap<&'a str, (&'a Slot, &'a Volume), RandomState>;
-/// VolumeAttachments by PV and node.
-type Attachments<'a> = HashMap<(&'a str, &'a NodeName), &'a Attachment, RandomState>;
+/// The PV of a disk.
+#[derive(Clone, Copy)]
+struct Claim<'a> {
+    /// A number that no other PV has.
+    place: usize,
+    slot: &'a Slot,
+    volume: &'a Volume,
+    attached: Attached<'a>,
+}
+
+/// The VolumeAttachments of one PV.
+#[derive(Clone, Copy, Default)]
+struct Attached<'a> {
+    /// Some of them,
+    some: [Option<&'a Attachment>; HOLDERS_MAX],
+    /// and where the others are found, if there are any.
+    more: Option<(&'a View, &'a Volume)>,
+}
+
+impl<'a> Attached<'a> {
+    fn of(volume: &'a Volume, view: &'a View) -> Self {
+        let mut attached = Self::default();
+        let mut room = attached.some.iter_mut();
+        for attachment in view.attachments.sought(&volume.name) {
+            match room.next() {
+                Some(room) => *room = Some(attachment),
+                None => attached.more = Some((view, volume)),
+            }
+        }
+        attached
+    }
+
+    /// The one for this node.
+    fn to(self, node: &NodeName) -> Option<&'a Attachment> {
+        match self.more {
+            Some((view, volume)) => view.attachment(&volume.name, node).map(AsRef::as_ref),
+            None => {
+                let to_it = |attachment: &&Attachment| attachment.node == *node;
+                let all = self.some.into_iter().flatten().filter(to_it);
+                all.min_by(|a, b| a.name.cmp(&b.name))
+            }
+        }
+    }
+}
 
 /// What is the same for all volumes of a box.
 struct Context<'a> {
     backend: &'a Backend,
     mode: Mode,
-    cluster: ClusterTag,
-    attachments: Attachments<'a>,
-    hosts: Hosts,
-    nodes: HashMap<NodeTag, (&'a NodeName, &'a Node), RandomState>,
-    /// Found when the first tag of none of these nodes is met.
-    gone: OnceCell<HashMap<NodeTag, &'a NodeName, RandomState>>,
-    any_out_of_service: bool,
-}
-
-impl Context<'_> {
-    fn is_exported_for(
-        &self,
-        slot: &Slot,
-        (disk, volume): (Option<&Disk>, Option<&Volume>),
-        record: &Record,
-        holder: Option<&NodeName>,
-    ) -> bool {
-        let (nqn_base, port) = (&self.backend.nqn_base, nvme_port(volume, self.backend));
-        let place = Place { slot, nqn_base, port, mode: self.mode };
-        disk.is_some_and(|disk| is_exported(record, place, &self.hosts, holder, shown(disk)))
-    }
 }
 
 /// What the box says, what the copy says, and whether the box's is ours.
