@@ -129,11 +129,11 @@ fn what_is_to_be_seen_follows_the_console() {
     assert_eq!((export.host.as_deref(), export.slot.as_str()), (Some("h"), "a"));
     assert_eq!(open.ports, BTreeSet::from([4421]));
 
-    os.set_target(Target::Bare);
+    os.set_target(Target::Bare).unwrap();
     assert_eq!((seen(&os).exports.len(), seen(&os).ports.len()), (0, 1));
-    os.set_target(Target::Closed);
+    os.set_target(Target::Closed).unwrap();
     assert_eq!((seen(&os).exports.len(), seen(&os).ports.len()), (0, 0));
-    os.set_target(Target::Serving);
+    os.set_target(Target::Serving).unwrap();
     assert_eq!(seen(&os), open);
     os.exec("/file/remove storage-pool/a.img");
     assert_eq!(seen(&os), Outside::default(), "a disk whose image is gone is no device");
