@@ -1,4 +1,4 @@
-//! Faults of the whole box, ordered over a unix socket: one line, one answer.
+//! Faults of the whole box, ordered over a unix socket: each line is answered with `done`, or with why it was `refused`.
 //!
 //! For whoever runs the box as a program; in a test of one process, [`RouterOs`] has them as methods.
 
@@ -17,7 +17,8 @@ const LIMIT: usize = 4096;
 pub const HELP: &str = "reboot DURATION [lose-unsaved] | power off | power on [lose-unsaved] | save | \
     target serving|bare|closed | console refuse|accept|freeze|thaw|cut | \
     arm drop-before|drop-after|stall|stall-after|half-open [PART OF A LINE] | disarm | \
-    reset-configuration DURATION | lose-disk SLOT | switch NAME";
+    reset-configuration DURATION | lose-disk SLOT | switch NAME | \
+    exec LINE OF THE CONSOLE (what it prints comes before done)";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Order {
@@ -34,6 +35,7 @@ enum Order {
     Reset(Duration),
     LoseDisk(String),
     Switch(String),
+    Exec(String),
 }
 
 /// Listens at `path` and obeys for ever.
@@ -59,14 +61,15 @@ async fn listen(os: RouterOs, stream: UnixStream) -> std::io::Result<()> {
             return Ok(());
         }
         let answer = match parse(&line).and_then(|order| obey(&os, order)) {
-            Ok(()) => "done\n".to_owned(),
-            Err(why) => format!("{why}\n"),
+            Ok(printed) => format!("{printed}done\n"),
+            Err(why) => format!("refused: {why}\n"),
         };
         to.write_all(answer.as_bytes()).await?;
     }
 }
 
-fn obey(os: &RouterOs, order: Order) -> Result<(), String> {
+/// What was printed, line by line.
+fn obey(os: &RouterOs, order: Order) -> Result<String, String> {
     match order {
         Order::Reboot(downtime, what) => os.reboot(what, downtime),
         Order::PowerOff => os.power_off(),
@@ -81,15 +84,16 @@ fn obey(os: &RouterOs, order: Order) -> Result<(), String> {
         Order::Disarm => os.disarm(),
         Order::Reset(downtime) => os.reset_configuration(downtime),
         Order::LoseDisk(slot) => {
-            return os.lose_disk(&slot).then_some(()).ok_or(format!("no disk in slot {slot}"));
+            os.lose_disk(&slot).then_some(()).ok_or(format!("no disk in slot {slot}"))?;
         }
         Order::Switch(name) => {
             let mut known = false;
             os.change_quirks(|quirks| known = quirks.turn_on(&name));
-            return known.then_some(()).ok_or(format!("no switch is called {name:?}"));
+            known.then_some(()).ok_or(format!("no switch is called {name:?}"))?;
         }
+        Order::Exec(line) => return Ok(os.exec(&line).text().replace("\r\n", "\n")),
     }
-    Ok(())
+    Ok(String::new())
 }
 
 fn parse(line: &str) -> Result<Order, String> {
@@ -130,6 +134,7 @@ fn parse(line: &str) -> Result<Order, String> {
         ("disarm", "") => Order::Disarm,
         ("reset-configuration", _) => Order::Reset(duration()?),
         ("lose-disk", slot) if !slot.is_empty() => Order::LoseDisk(slot.to_owned()),
+        ("exec", _) if !rest.is_empty() => Order::Exec(rest.to_owned()),
         ("switch", name) if !name.is_empty() => Order::Switch(name.to_owned()),
         _ => return Err(unknown()),
     })
@@ -183,7 +188,9 @@ mod test {
         };
         assert_eq!(says("arm stall").await, "done\n");
         assert_eq!(os.armed(), 1);
-        assert_eq!(says("lose-disk none").await, "no disk in slot none\n");
+        assert_eq!(says("lose-disk none").await, "refused: no disk in slot none\n");
+        assert_eq!(says("exec :put \"one two\"").await, "one two\n");
+        assert_eq!(says("exec :nothing").await, "done\n");
         assert_eq!(says("switch sparse-images").await, "done\n");
         assert!(os.quirks().sparse_images);
         std::fs::remove_dir_all(folder).unwrap();

@@ -20,13 +20,18 @@ mod boot;
 mod command;
 mod daemon;
 pub mod guest;
+mod host;
 mod kernel;
 mod network;
+pub mod oracle;
+mod storage;
 mod wire;
 
 pub use boot::Vm;
 pub use command::{Output, Run};
 pub use daemon::Daemon;
+pub use host::{Connect, Controller};
 pub use kernel::Kernel;
 pub use network::{Cable, Network};
+pub use storage::{NVME_PORT, StorageVm, USER, VOLUMES};
 pub use wire::End;

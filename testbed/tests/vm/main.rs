@@ -4,4 +4,5 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: a panic is its answer")]
 
+mod export;
 mod machine;
