@@ -17,7 +17,7 @@ use crate::process::{Process, tail};
 use crate::{Trouble, parts};
 
 /// Longest time from power-on to the guest's first answer; 8 to 12 s where nobody else works.
-const BOOT: Duration = Duration::from_secs(90);
+const BOOT: Duration = Duration::from_secs(180);
 /// How often it is asked meanwhile.
 const GLANCE: Duration = Duration::from_millis(100);
 /// The program that init starts.

@@ -36,8 +36,8 @@ impl Connect {
     /// What the kernel said.
     pub async fn from(&self, vm: &Vm, target: SocketAddr) -> Result<Controller, Trouble> {
         // One host identity for one name, as the kernel wants it.
-        let id =
-            format!("{:032x}", self.host.bytes().fold(7_u128, |sum, b| sum * 257 + u128::from(b)));
+        let hash = |sum: u128, byte: u8| sum.wrapping_mul(257).wrapping_add(byte.into());
+        let id = format!("{:032x}", self.host.bytes().fold(7, hash));
         let part = |from: usize, to: usize| id.get(from..to).unwrap_or_default();
         let line = format!(
             "transport=tcp,traddr={},trsvcid={},nqn={},hostnqn={},hostid={}-{}-{}-{}-{},\
