@@ -19,19 +19,26 @@
 mod boot;
 mod command;
 mod daemon;
+pub mod driver;
 pub mod guest;
 mod host;
 mod kernel;
+pub mod lend;
 mod network;
+pub mod node_plugin;
 pub mod oracle;
 mod storage;
+mod volume;
 mod wire;
 
 pub use boot::Vm;
 pub use command::{Output, Run};
 pub use daemon::Daemon;
+pub use driver::Driver;
 pub use host::{Connect, Controller};
 pub use kernel::Kernel;
 pub use network::{Cable, Network};
+pub use node_plugin::NodePlugin;
 pub use storage::{NVME_PORT, StorageVm, USER, VOLUMES};
+pub use volume::{Kind, Volume};
 pub use wire::End;

@@ -115,7 +115,11 @@ async fn an_unexport_stops_the_writer_and_the_same_name_brings_it_back_as_its_ke
 #[ignore = "boots machines: make vm-test"]
 async fn a_fenced_host_writes_no_more_and_a_new_name_lets_only_the_other_host_in() {
     let network = Network::start("fence").await.unwrap();
-    let pair = connected(&network, Kernel::Debian12).await;
+    let (pair, other) = tokio::join!(
+        connected(&network, Kernel::Debian12),
+        Vm::boot_with(&network, Kernel::Debian12Linux612, "node-b", 768)
+    );
+    let other = other.unwrap();
     let Connected { storage, node, controller, .. } = &pair;
     let mut writer = pair.writes("a").await;
     storage.exec("/disk/set v nvme-tcp-server-allow-host-name=nobody").await.unwrap();
@@ -128,10 +132,10 @@ async fn a_fenced_host_writes_no_more_and_a_new_name_lets_only_the_other_host_in
     storage.export("v", G2, OTHER).await.unwrap();
     let refused = Connect::to(G2, HOST).from(node, storage.target()).await;
     assert!(refused.is_err(), "a host that is not allowed was let in");
-    let second = Connect::to(G2, OTHER).from(node, storage.target()).await.unwrap();
-    let device = second.device(node).await.unwrap();
-    let new = node.start("b", oracle::writer(node, &device, "b", 0, 4096)).await.unwrap();
-    more_than(&new, 4096).await;
+    let second = Connect::to(G2, OTHER).from(&other, storage.target()).await.unwrap();
+    let device = second.device(&other).await.unwrap();
+    let new = other.start("b", oracle::writer(&other, &device, "b", 0, 1000)).await.unwrap();
+    more_than(&new, 1000).await;
     assert_eq!(pair.state().await, "connecting");
 
     let last = oracle::acknowledged(&writer.said());
@@ -139,6 +143,6 @@ async fn a_fenced_host_writes_no_more_and_a_new_name_lets_only_the_other_host_in
     writer.wait(STEP).await.unwrap();
     assert_eq!(oracle::acknowledged(&writer.said()), last);
     let found = oracle::found(&storage.vm, &storage.image("v")).await.unwrap();
-    let of_a = found.iter().filter(|block| block.writer == "a" && block.place < 4096).count();
-    assert_eq!((of_a, found.iter().filter(|b| b.writer == "b").count()), (0, 4096));
+    let of_a = found.iter().filter(|block| block.writer == "a" && block.place < 1000).count();
+    assert_eq!((of_a, found.iter().filter(|b| b.writer == "b").count()), (0, 1000));
 }
