@@ -5,4 +5,5 @@
 #![expect(clippy::unwrap_used, reason = "a test: a panic is its answer")]
 
 mod export;
+mod life;
 mod machine;
