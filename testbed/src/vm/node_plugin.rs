@@ -46,6 +46,19 @@ impl NodePlugin {
     /// # Errors
     /// When it does not start.
     pub async fn start(vm: &Vm, driver: &Driver, more: &str) -> Result<Self, Trouble> {
+        Self::start_with(vm, driver, more, &[]).await
+    }
+
+    /// Like [`NodePlugin::start`], with these variables.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_with(
+        vm: &Vm,
+        driver: &Driver,
+        more: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<Self, Trouble> {
         let folder = format!("{KUBELET}/plugins/{DRIVER}");
         let socket = format!("{folder}/csi.sock");
         let file = "/etc/rds-csi.toml";
@@ -58,6 +71,7 @@ impl NodePlugin {
         vm.shell(&format!("modprobe nvme-tcp; mkdir -p {folder}")).await?;
         let program = parts::driver()?.display().to_string();
         let run = vm.command(&program).args(["node", "--config", file, "--node-id", vm.name()]);
+        let run = variables.iter().fold(run, |run, (name, value)| run.env(name, *value));
         let daemon = vm.start("node-plugin", run).await?;
         let here = vm.logs().join(format!("{}.sock", vm.name()));
         let lent = vm.lend(&socket, &here)?;

@@ -4,6 +4,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: a panic is its answer")]
 
+mod again;
+mod conformance;
 mod export;
+mod fenced;
 mod life;
 mod machine;
+mod outage;
+mod world;
