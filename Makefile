@@ -16,7 +16,7 @@ E2E_PACKAGES := $(BUILD_PACKAGES) iproute2 curl openssh-client
 IMAGE_PACKAGES := $(BUILD_PACKAGES) python3
 
 .PHONY: help demo test host-test bench simulate simulate-test chart manifests image image-test parts e2e check fmt
-.PHONY: packages-build packages-test packages-e2e packages-image
+.PHONY: vm-parts vm-test conformance packages-build packages-test packages-e2e packages-vm packages-image
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -83,6 +83,23 @@ e2e: packages-e2e parts ## the driver in a real Kubernetes, as plain processes (
 	unshare --net $(E2E) --offline --test e2e -- --ignored --test-threads=$(STORIES) --nocapture $(ARGS)
 	[ -n "$(ARGS)" ] || $(E2E) --test rights -- --ignored
 
+vm-parts: packages-vm ## Debian's kernels for virtual machines, kept in target/vm/kernels
+	testbed/vm/kernels
+
+# One story at a time: machines without KVM take all the processors that there are. dependency_rule and
+# program stand for the tests that bring the binaries.
+VM := $(E2E) --test vm
+vm-test: vm-parts ## the driver on real kernels, with a real NVMe/TCP target, in virtual machines (ARGS=life)
+	@[ "$$(id -u)" = 0 ] || { echo "vm-test makes namespaces: run it as root"; exit 1; }
+	$(VM) --test dependency_rule --test program --no-run
+	unshare --net $(VM) --offline -- --ignored --test-threads=1 --nocapture --skip conformance $(ARGS)
+
+conformance: vm-parts ## csi-sanity in a virtual machine, twice (needs Go)
+	@[ "$$(id -u)" = 0 ] || { echo "conformance makes namespaces: run it as root"; exit 1; }
+	testbed/parts/build sanity
+	$(VM) --test dependency_rule --test program --no-run
+	unshare --net $(VM) --offline -- --ignored --test-threads=1 --nocapture conformance
+
 check: packages-build ## formatting, lints, documentation, dependency rule
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
@@ -114,6 +131,9 @@ packages-test:
 
 packages-e2e:
 	$(call install,$(E2E_PACKAGES))
+
+packages-vm:
+	$(call install,$(VM_PACKAGES))
 
 # Packages are fetched without being installed; for that apt must know where they are.
 packages-image:

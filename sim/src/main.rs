@@ -5,9 +5,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use rds_sim::nvmet::{CONFIGFS, Losetup, Nvmet};
 use rds_sim::routeros::{
     AuthorizedKeys, HostKey, Quirks, Recording, RouterOs, Server, ServerSetup, Setup, Version,
 };
@@ -70,6 +72,17 @@ struct Arguments {
     /// Size of the pool in bytes
     #[arg(long, default_value_t = 7_681_574_174_720, value_name = "BYTES")]
     pool_size: i64,
+    /// Export for real: images are files in this folder, best on a tmpfs, and the kernel's NVMe/TCP
+    /// target lets hosts in. Needs root and the modules nvmet-tcp and loop
+    #[arg(long, value_name = "FOLDER")]
+    nvmet: Option<PathBuf>,
+    /// TCP port on which --nvmet listens even while nothing is exported there; may be repeated. A port
+    /// that is not named here is open only while something is
+    #[arg(long = "keep-port", value_name = "PORT", requires = "nvmet")]
+    keep_ports: Vec<u16>,
+    /// Unix socket that takes faults of the whole box, a line each; help lists them
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
     /// Seed of everything random
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -117,7 +130,12 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     if let Some(recording) = recording {
         os.replay(recording);
     }
-    let started = Server::start(os, arguments.listen, setup).await;
+    if let Some(folder) = &arguments.nvmet {
+        let nvmet = Nvmet::take_over(folder, PathBuf::from(CONFIGFS), Losetup)?;
+        os.export_to(Arc::new(nvmet), arguments.keep_ports.iter().copied().collect())?;
+        tokio::spawn(os.clone().keep_power());
+    }
+    let started = Server::start(os.clone(), arguments.listen, setup).await;
     let server = started.map_err(|error| with_causes(&error))?;
     let (ip, port) = (server.address().ip(), server.address().port());
     tell(&format!("RouterOS {} (simulated) on {ip} port {port}", arguments.routeros));
@@ -128,7 +146,20 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         "  ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -p {port} admin@{ip}"
     ));
     tell("Ctrl-C ends it and forgets everything.");
-    tokio::signal::ctrl_c().await.map_err(|error| format!("cannot wait for Ctrl-C: {error}"))
+    let control = async {
+        match &arguments.control {
+            Some(path) => rds_sim::control::serve(os, path)
+                .await
+                .map_err(|error| format!("{}: {error}", path.display())),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        ended = control => ended,
+        stopped = tokio::signal::ctrl_c() => {
+            stopped.map_err(|error| format!("cannot wait for Ctrl-C: {error}"))
+        }
+    }
 }
 
 fn quirks(names: &[String]) -> Result<Quirks, String> {

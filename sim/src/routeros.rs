@@ -15,6 +15,7 @@ mod clock;
 mod console;
 mod disk;
 mod eval;
+mod exports;
 mod faults;
 mod file;
 mod hosts;
@@ -40,6 +41,7 @@ mod version;
 
 pub use clock::{Clock, ManualClock, SystemClock, TokioClock};
 pub use console::{ExecError, OpenError, Session};
+pub use exports::{Export, Exports, Image, Outside, Step, Target, plan};
 pub use faults::{Fault, Reboot};
 pub use hosts::{Connection, Cut, Refusal, Write};
 pub use journal::{Entry, Outcome};

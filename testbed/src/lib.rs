@@ -29,6 +29,7 @@ pub mod node;
 pub mod parts;
 pub mod process;
 pub mod storage;
+pub mod vm;
 pub mod wait;
 
 pub use cluster::Cluster;

@@ -150,7 +150,7 @@ async fn hold() -> Result<(Child, u32), Trouble> {
     Ok((holder, id))
 }
 
-async fn ip(lines: &[String]) -> Result<(), Trouble> {
+pub(crate) async fn ip(lines: &[String]) -> Result<(), Trouble> {
     run(Command::new("ip"), lines).await
 }
 
@@ -178,7 +178,7 @@ async fn run(mut command: Command, lines: &[String]) -> Result<(), Trouble> {
 }
 
 /// Is there nothing but a loopback, and what we made ourselves?
-fn own_namespace(devices: &str) -> Result<(), Trouble> {
+pub(crate) fn own_namespace(devices: &str) -> Result<(), Trouble> {
     let names = devices.lines().skip(2).filter_map(|line| line.split(':').next());
     let foreign = names
         .map(str::trim)

@@ -12,12 +12,13 @@ use sha2::{Digest as _, Sha256};
 use crate::Trouble;
 
 /// Which programs each group has, as Go calls them.
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 6] = [
     ("control-plane", &["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"]),
     // The module is go.etcd.io/etcd/server/v3, and Go names a program after its folder.
     ("etcd", &["server"]),
     ("helm", &["helm"]),
     ("kwok", &["kwok"]),
+    ("sanity", &["csi-sanity"]),
     ("sidecars", &["csi-attacher", "csi-provisioner", "csi-resizer"]),
 ];
 /// CRDs of others: those of snapshots, and those of the Prometheus operator.

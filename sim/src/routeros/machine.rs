@@ -6,6 +6,7 @@
 
 mod access;
 mod line;
+mod outward;
 mod power;
 
 pub use power::Snapshot;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::{Clock, SystemClock};
 use super::disk;
+use super::exports::Target;
 use super::faults::Faults;
 use super::hosts::{Connection, Hosts, Refusal, Write};
 use super::journal::{Entry, Journal};
@@ -149,6 +151,8 @@ struct Core {
     /// That runs, before anybody can look.
     is_starting: bool,
     replay: Option<Replay>,
+    target: Target,
+    outward: Option<outward::Outward>,
 }
 
 struct Shared {
@@ -202,6 +206,8 @@ impl RouterOs {
             startup_at: None,
             is_starting: false,
             replay: None,
+            target: Target::Serving,
+            outward: None,
         };
         let net = Net {
             refusing: false,
@@ -287,6 +293,11 @@ impl RouterOs {
         }
         self.run_due();
         let mut core = self.lock();
+        match core.target {
+            Target::Serving => {}
+            Target::Bare => return Err(Refusal::InvalidSubsystem),
+            Target::Closed => return Err(Refusal::NoListener),
+        }
         let Core { hosts, store, .. } = &mut *core;
         let number = hosts.connect(store, self.version(), host_nqn, subsystem_nqn, port)?;
         Ok(Connection::new(self.clone(), number))
@@ -298,6 +309,9 @@ impl RouterOs {
             return BTreeSet::new();
         }
         let core = self.lock();
+        if core.target != Target::Serving {
+            return BTreeSet::new();
+        }
         let on_port = |disk: &&Arc<Disk>| disk.exported() && disk.port() == i64::from(port);
         let version = self.version();
         core.store.disks.values().filter(on_port).map(|disk| disk.nqn(version)).collect()

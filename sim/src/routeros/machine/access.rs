@@ -72,6 +72,9 @@ impl RouterOs {
     pub(crate) fn rows(&self, menu: Menu) -> Vec<Arc<Row>> {
         let now = self.0.clock.now();
         let mut core = self.lock();
+        if menu == Menu::Disk {
+            Self::count(&mut core);
+        }
         let Core { store, quirks, shown, booted, .. } = &mut *core;
         let context = self.context(quirks, now);
         let rows = match menu {
@@ -89,9 +92,12 @@ impl RouterOs {
     ) -> Result<T, Failure> {
         let now = self.0.clock.now();
         let mut core = self.lock();
+        let before = core.outward.is_some().then(|| core.store.clone());
         let Core { store, quirks, hosts, .. } = &mut *core;
         let result = act(store, self.context(quirks, now), hosts);
         hosts.follow(store, self.version(), quirks);
+        let real = self.make_real(&mut core, before);
+        let result = result.and_then(|value| real.map(|()| value));
         let hook = core.change_hook.clone().filter(|_| !core.is_starting);
         drop(core);
         if let Some(hook) = hook {
@@ -129,6 +135,7 @@ impl RouterOs {
     pub(crate) fn traffic(&self, disks: &[u32]) -> Vec<Vec<(&'static str, Value)>> {
         let now = self.0.clock.now();
         let mut core = self.lock();
+        Self::count(&mut core);
         let mut samples = Vec::new();
         for id in disks {
             let Some(disk) = core.store.disks.get(id) else {

@@ -116,6 +116,8 @@ impl RouterOs {
             core.boot(back);
         }
         let until = tokio::time::Instant::now() + downtime;
+        // Off, whatever comes after: also the shortest reboot cuts every host off.
+        let _ = self.turn_outward(&mut self.lock(), true);
         self.0.net.send_modify(|net| {
             net.down_until = (!downtime.is_zero()).then_some(until);
             std::mem::take(&mut net.cut).cancel();

@@ -1,0 +1,148 @@
+//! The box exports for real, and what the kernel does when it stops: recovery's measurements, measured
+//! again.
+
+use std::time::Duration;
+
+use rds_csi_testbed::vm::{Connect, Controller, Daemon, Kernel, Network, StorageVm, Vm, oracle};
+use rds_csi_testbed::wait;
+use tokio::time::{Instant, sleep};
+
+const STEP: Duration = Duration::from_secs(30);
+const HOST: &str = "nqn.2014-08.org.nvmexpress:host-a";
+const OTHER: &str = "nqn.2014-08.org.nvmexpress:host-b";
+const G1: &str = "nqn.2000-02.com.mikrotik:v.g1-a";
+const G2: &str = "nqn.2000-02.com.mikrotik:v.g2-b";
+
+/// A box, a node, and the node's controller of the exported disk `v`.
+struct Connected {
+    storage: StorageVm,
+    node: Vm,
+    controller: Controller,
+    device: String,
+}
+
+async fn connected(network: &Network, kernel: Kernel) -> Connected {
+    let (storage, node) = tokio::join!(
+        StorageVm::start(network, Kernel::Debian12),
+        Vm::boot_with(network, kernel, "node-a", 768)
+    );
+    let (storage, node) = (storage.unwrap(), node.unwrap());
+    storage.add_disk("v", 64).await.unwrap();
+    storage.export("v", G1, HOST).await.unwrap();
+    let controller = Connect::to(G1, HOST).from(&node, storage.target()).await.unwrap();
+    let device = controller.device(&node).await.unwrap();
+    Connected { storage, node, controller, device }
+}
+
+impl Connected {
+    async fn state(&self) -> String {
+        self.controller.state(&self.node).await.unwrap()
+    }
+
+    async fn becomes(&self, wanted: &str, within: Duration) -> Duration {
+        let began = Instant::now();
+        let seen = wait::until(wanted, within, async || {
+            let state = self.state().await;
+            if state == wanted { Ok(()) } else { Err(state) }
+        });
+        seen.await.unwrap();
+        began.elapsed()
+    }
+
+    /// Starts a writer and waits until it writes.
+    async fn writes(&self, name: &str) -> Daemon {
+        let run = oracle::writer(&self.node, &self.device, name, 0, 8192);
+        let writer = self.node.start(name, run).await.unwrap();
+        more_than(&writer, 20).await;
+        writer
+    }
+}
+
+async fn more_than(writer: &Daemon, number: u64) {
+    wait::until("it writes", STEP, async || {
+        writer.check().map_err(|error| error.to_string())?;
+        let said = oracle::acknowledged(&writer.said());
+        if said > Some(number) { Ok(()) } else { Err(format!("{said:?}")) }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+#[ignore = "boots machines: make vm-test"]
+async fn an_unexport_stops_the_writer_and_the_same_name_brings_it_back_as_its_kernel_does() {
+    for kernel in Kernel::ALL {
+        let network = Network::start(&format!("export-{kernel:?}")).await.unwrap();
+        let pair = connected(&network, kernel).await;
+        let writer = pair.writes("a").await;
+
+        pair.storage.unexport("v").await.unwrap();
+        let stopped = oracle::acknowledged(&writer.said());
+        sleep(Duration::from_secs(1)).await;
+        // What was on its way to the log is there by now; nothing else may come.
+        let drained = oracle::acknowledged(&writer.said());
+        let counted = pair.storage.property("v", "write-ops").await.unwrap();
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(oracle::acknowledged(&writer.said()), drained, "a write after export=no");
+        assert_eq!(pair.storage.property("v", "write-ops").await.unwrap(), counted);
+        eprintln!(
+            "{kernel:?}: acknowledged when export=no was answered {stopped:?}, in the end {drained:?}"
+        );
+
+        sleep(Duration::from_secs(4)).await;
+        let state = pair.state().await;
+        pair.storage.export("v", G1, HOST).await.unwrap();
+        eprintln!("{kernel:?}: 7 s after export=no the controller is {state}");
+        match kernel {
+            Kernel::Debian12 => {
+                assert_eq!(state, "connecting");
+                let took = pair.becomes("live", STEP).await;
+                more_than(&writer, drained.unwrap() + 20).await;
+                eprintln!("{kernel:?}: live {took:?} after export=yes, and the writer goes on");
+            }
+            Kernel::Debian12Linux612 => {
+                assert_eq!(state, "none", "6.12 takes \"invalid subsystem\" for final");
+                assert!(writer.check().is_err(), "its writer was told so");
+                let again = Connect::to(G1, HOST).from(&pair.node, pair.storage.target()).await;
+                let device = again.unwrap().device(&pair.node).await.unwrap();
+                eprintln!("{kernel:?}: connected again, to {device}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "boots machines: make vm-test"]
+async fn a_fenced_host_writes_no_more_and_a_new_name_lets_only_the_other_host_in() {
+    let network = Network::start("fence").await.unwrap();
+    let (pair, other) = tokio::join!(
+        connected(&network, Kernel::Debian12),
+        Vm::boot_with(&network, Kernel::Debian12Linux612, "node-b", 768)
+    );
+    let other = other.unwrap();
+    let Connected { storage, node, controller, .. } = &pair;
+    let mut writer = pair.writes("a").await;
+    storage.exec("/disk/set v nvme-tcp-server-allow-host-name=nobody").await.unwrap();
+    let before = oracle::acknowledged(&writer.said()).unwrap();
+    more_than(&writer, before + 20).await;
+    eprintln!("another host alone is no fence: it went on writing");
+
+    storage.unexport("v").await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    storage.export("v", G2, OTHER).await.unwrap();
+    let refused = Connect::to(G2, HOST).from(node, storage.target()).await;
+    assert!(refused.is_err(), "a host that is not allowed was let in");
+    let second = Connect::to(G2, OTHER).from(&other, storage.target()).await.unwrap();
+    let device = second.device(&other).await.unwrap();
+    let new = other.start("b", oracle::writer(&other, &device, "b", 0, 1000)).await.unwrap();
+    more_than(&new, 1000).await;
+    assert_eq!(pair.state().await, "connecting");
+
+    let last = oracle::acknowledged(&writer.said());
+    controller.delete(node).await.unwrap();
+    writer.wait(STEP).await.unwrap();
+    assert_eq!(oracle::acknowledged(&writer.said()), last);
+    let found = oracle::found(&storage.vm, &storage.image("v")).await.unwrap();
+    let of_a = found.iter().filter(|block| block.writer == "a" && block.place < 1000).count();
+    assert_eq!((of_a, found.iter().filter(|b| b.writer == "b").count()), (0, 1000));
+}

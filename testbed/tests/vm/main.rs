@@ -1,0 +1,14 @@
+//! Stories on real kernels: NVMe/TCP hosts and a target in virtual machines. `make vm-test` fetches
+//! kernels and runs these, one after the other, in a network of their own; plain `cargo test` leaves
+//! them out.
+
+#![expect(clippy::unwrap_used, reason = "a test: a panic is its answer")]
+
+mod again;
+mod conformance;
+mod export;
+mod fenced;
+mod life;
+mod machine;
+mod outage;
+mod world;
