@@ -242,6 +242,7 @@ fn parts(fake: Fake) -> Parts {
         services: Services {
             identity: Identity::new("rds.csi.srvlab.io", told.clone(), log.clone()),
             controller: Some(Controller::new(fake.clone(), places(), runs)),
+            node: None,
             log: RequestLog::new(log, measured.clone()),
         },
         fake,

@@ -109,3 +109,38 @@ pub fn is_generation_of(nqn: &Nqn, slot: &Slot) -> bool {
         && nonce.len() == 12
         && nonce.bytes().all(|b| b.is_ascii_hexdigit())
 }
+
+#[cfg(test)]
+pub mod fixture;
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn only_names_of_our_own_form_are_generations_of_a_volume() {
+        let slot = Slot::parse("pvc-1").unwrap();
+        for (text, wanted) in [
+            ("nqn.x:pvc-1.g3-0123456789ab", true),
+            ("nqn.2000-02.com.mikrotik:pvc-1.g12-abcdef012345", true),
+            ("nqn.x:pvc-1", false),
+            ("nqn.x:pvc-1.g3", false),
+            ("nqn.x:pvc-1.g-0123456789ab", false),
+            ("nqn.x:pvc-1.g3-0123456789a", false),
+            ("nqn.x:pvc-1.g3-0123456789ag", false),
+            ("nqn.x:pvc-11.g3-0123456789ab", false),
+            ("nqn.x:a-pvc-1.g3-0123456789ab", false),
+            ("nqn.x.pvc-1.g3-0123456789ab", false),
+        ] {
+            assert_eq!(is_generation_of(&Nqn::parse(text).unwrap(), &slot), wanted, "{text}");
+        }
+        // As the ledger writes them.
+        use crate::attachment::ledger::{ClusterTag, Nonce, Record};
+        let record = Record {
+            generation: 7,
+            nonce: Nonce::random(),
+            ..Record::created(ClusterTag::of("c"))
+        };
+        assert!(is_generation_of(&record.nqn("nqn.x", &slot).unwrap(), &slot));
+    }
+}
