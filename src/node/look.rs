@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::staged::{Note, name_of};
+use super::staged::{Note, is_left, left_name_of, name_of};
 use super::{Node, shown};
 use crate::host::{Controller, ControllerState, Device, Mount};
 use crate::operations::Error;
@@ -14,6 +14,8 @@ use crate::volume::{Handle, Nqn, Slot};
 pub struct Seen {
     /// Its note.
     pub note: Option<Note>,
+    /// What was kept of its note when it was unstaged last.
+    pub left: Option<Note>,
     /// The notes of all others.
     pub others: Vec<Note>,
     /// All connections of this host.
@@ -30,8 +32,10 @@ impl Node {
     /// Looks. `nqn` is the one in question; without it, the one in the note.
     pub(super) async fn look(&self, volume: &Handle, nqn: Option<&Nqn>) -> Result<Seen, Error> {
         let host = &self.parts.host;
-        let mut notes: BTreeMap<String, Note> = self.notes().await?;
+        let mut notes: BTreeMap<String, Note> = self.all_notes().await?;
         let note = notes.remove(&name_of(volume));
+        let left = notes.remove(&left_name_of(volume));
+        notes.retain(|name, _| !is_left(name));
         let nqn = nqn.or(note.as_ref().map(|note| &note.nqn));
         let devices = match nqn {
             Some(nqn) => host.devices(nqn).await?,
@@ -44,6 +48,7 @@ impl Node {
             mounts: host.mounts().await?,
             boot: host.boot_id().await?,
             note,
+            left,
         })
     }
 }

@@ -91,6 +91,7 @@ pub fn mount(target: &str, minor: u32) -> Mount {
 pub fn connected(used: Use) -> Seen {
     Seen {
         note: Some(note(used)),
+        left: None,
         others: Vec::new(),
         controllers: vec![controller("nvme0", nqn("v", 2), ControllerState::Live)],
         devices: vec![device()],
