@@ -88,8 +88,7 @@ async fn everything_has_only_fields_that_kubernetes_knows() {
 async fn what_this_version_cannot_do_is_off_by_default() {
     let rendered = render(&minimal()).await;
     let kinds = kinds(&rendered);
-    for kind in ["DaemonSet", "VolumeSnapshotClass", "Service", "ServiceMonitor", "PrometheusRule"]
-    {
+    for kind in ["VolumeSnapshotClass", "Service", "ServiceMonitor", "PrometheusRule"] {
         assert!(!kinds.contains_key(kind), "{kind}");
     }
     // csi-snapshotter ends at once with a driver that has no snapshots.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::staged::{Note, name_of};
+use super::staged::{Note, is_left, left_name_of, name_of};
 use super::{Node, shown};
 use crate::host::{Controller, ControllerState, Device, Mount};
 use crate::operations::Error;
@@ -14,6 +14,8 @@ use crate::volume::{Handle, Nqn, Slot};
 pub struct Seen {
     /// Its note.
     pub note: Option<Note>,
+    /// What was kept of its note when it was unstaged last.
+    pub left: Option<Note>,
     /// The notes of all others.
     pub others: Vec<Note>,
     /// All connections of this host.
@@ -30,8 +32,10 @@ impl Node {
     /// Looks. `nqn` is the one in question; without it, the one in the note.
     pub(super) async fn look(&self, volume: &Handle, nqn: Option<&Nqn>) -> Result<Seen, Error> {
         let host = &self.parts.host;
-        let mut notes: BTreeMap<String, Note> = self.notes().await?;
+        let mut notes: BTreeMap<String, Note> = self.all_notes().await?;
         let note = notes.remove(&name_of(volume));
+        let left = notes.remove(&left_name_of(volume));
+        notes.retain(|name, _| !is_left(name));
         let nqn = nqn.or(note.as_ref().map(|note| &note.nqn));
         let devices = match nqn {
             Some(nqn) => host.devices(nqn).await?,
@@ -44,6 +48,7 @@ impl Node {
             mounts: host.mounts().await?,
             boot: host.boot_id().await?,
             note,
+            left,
         })
     }
 }
@@ -108,4 +113,39 @@ pub fn is_generation_of(nqn: &Nqn, slot: &Slot) -> bool {
         && number.bytes().all(|b| b.is_ascii_digit())
         && nonce.len() == 12
         && nonce.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+pub mod fixture;
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn only_names_of_our_own_form_are_generations_of_a_volume() {
+        let slot = Slot::parse("pvc-1").unwrap();
+        for (text, wanted) in [
+            ("nqn.x:pvc-1.g3-0123456789ab", true),
+            ("nqn.2000-02.com.mikrotik:pvc-1.g12-abcdef012345", true),
+            ("nqn.x:pvc-1", false),
+            ("nqn.x:pvc-1.g3", false),
+            ("nqn.x:pvc-1.g-0123456789ab", false),
+            ("nqn.x:pvc-1.g3-0123456789a", false),
+            ("nqn.x:pvc-1.g3-0123456789ag", false),
+            ("nqn.x:pvc-11.g3-0123456789ab", false),
+            ("nqn.x:a-pvc-1.g3-0123456789ab", false),
+            ("nqn.x.pvc-1.g3-0123456789ab", false),
+        ] {
+            assert_eq!(is_generation_of(&Nqn::parse(text).unwrap(), &slot), wanted, "{text}");
+        }
+        // As the ledger writes them.
+        use crate::attachment::ledger::{ClusterTag, Nonce, Record};
+        let record = Record {
+            generation: 7,
+            nonce: Nonce::random(),
+            ..Record::created(ClusterTag::of("c"))
+        };
+        assert!(is_generation_of(&record.nqn("nqn.x", &slot).unwrap(), &slot));
+    }
 }

@@ -241,11 +241,21 @@ pub fn name_of(volume: &Handle) -> String {
     }
 }
 
+/// The name of what is kept of a volume's note.
+pub fn left_name_of(volume: &Handle) -> String {
+    format!("{}{LEFT}", name_of(volume))
+}
+
+/// Is this the name of such a note?
+pub fn is_left(name: &str) -> bool {
+    name.ends_with(LEFT)
+}
+
 impl Node {
     /// All notes of what is staged, by name.
     pub(super) async fn notes(&self) -> Result<BTreeMap<String, Note>, Error> {
         let mut notes = self.all_notes().await?;
-        notes.retain(|name, _| !name.ends_with(LEFT));
+        notes.retain(|name, _| !is_left(name));
         Ok(notes)
     }
 
@@ -256,11 +266,12 @@ impl Node {
     /// When the notes cannot be read.
     pub async fn left(&self) -> Result<Vec<Staged>, Error> {
         let mut notes = self.all_notes().await?;
-        notes.retain(|name, _| name.ends_with(LEFT));
+        notes.retain(|name, _| is_left(name));
         Ok(notes.values().map(|note| Staged { is_left: true, ..Staged::from(note) }).collect())
     }
 
-    async fn all_notes(&self) -> Result<BTreeMap<String, Note>, Error> {
+    /// These, and what was kept of others.
+    pub(super) async fn all_notes(&self) -> Result<BTreeMap<String, Note>, Error> {
         let texts = self.parts.host.notes().await?;
         let read = |(name, text): (String, String)| match Note::read(&text) {
             Ok(note) => Ok((name, note)),
@@ -291,7 +302,7 @@ impl Node {
         if note.keeps_formatting() {
             let text = serde_json::to_string_pretty(note)
                 .map_err(|why| Error::new(Kind::Refused, why.to_string()))?;
-            let name = format!("{}{LEFT}", name_of(volume));
+            let name = left_name_of(volume);
             self.parts.host.write_note(&name, &text).await?;
         }
         self.forget(volume).await
@@ -302,7 +313,7 @@ impl Node {
     /// # Errors
     /// When the note cannot be removed.
     pub async fn forget_left(&self, volume: &Handle) -> Result<(), Error> {
-        let name = format!("{}{LEFT}", name_of(volume));
+        let name = left_name_of(volume);
         Ok(self.parts.host.remove_note(&name).await?)
     }
 }

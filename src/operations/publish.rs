@@ -164,7 +164,7 @@ impl Operations {
         };
         self.write_copy(ground, &next, vec![wanted.node.clone()], details).await?;
         self.tell_attached(ground, &wanted.node);
-        Ok(Attached::Done(context(ground, wanted, &next)?))
+        Ok(Attached::Done(context(ground, wanted, &next, &disk)?))
     }
 
     /// Lets a second node in. The first one is using the export, so only the record changes.
@@ -202,7 +202,7 @@ impl Operations {
         nodes.push(wanted.node.clone());
         self.write_copy(ground, &next, nodes, Details::of(&disk)).await?;
         self.tell_attached(ground, &wanted.node);
-        Ok(Attached::Done(context(ground, wanted, &next)?))
+        Ok(Attached::Done(context(ground, wanted, &next, &disk)?))
     }
 
     /// The record was read, and nothing is to be attached: it is so already, or it may not be.
@@ -235,7 +235,7 @@ impl Operations {
             let repair = Wanted { from: &text, to: &next, terms: Some(&terms), grow_to: None };
             self.must_change(ground, repair).await?;
         }
-        context(ground, wanted, &record)
+        context(ground, wanted, &record, &disk)
     }
 
     fn refused(&self, ground: &Ground, refusal: Refusal, nodes: &[NodeName]) -> Error {
@@ -317,12 +317,21 @@ fn file_system(wanted: &Publish) -> String {
     }
 }
 
-/// What the node needs to connect: all of it from the record that is current.
-fn context(ground: &Ground, wanted: &Publish, record: &Record) -> Result<PublishContext, Error> {
+/// What the node needs to connect: all of it from the record that is current. The size is the least
+/// that its device must show: a volume may grow meanwhile, and never shrinks.
+fn context(
+    ground: &Ground,
+    wanted: &Publish,
+    record: &Record,
+    disk: &Disk,
+) -> Result<PublishContext, Error> {
     let nqn = record.nqn(&ground.backend.nqn_base, &ground.id.slot).map_err(refused)?;
     let mut context = address_of(ground, &wanted.node)?;
     context.insert("nqn".into(), nqn.to_string());
     context.insert("generation".into(), record.generation.to_string());
+    if let Some(bytes) = disk.bytes {
+        context.insert("bytes".into(), bytes.to_string());
+    }
     let formats = matches!(wanted.capability.medium, Medium::FileSystem { .. })
         && !wanted.read_only
         && !wanted.capability.mode.is_read_only();

@@ -80,14 +80,19 @@ async fn a_signature_that_cannot_be_read_is_not_taken_for_zeros() {
 
 #[tokio::test(start_paused = true)]
 async fn a_volume_formatted_here_that_reads_zeros_is_not_formatted_again() {
-    let (kernel, kubelet, volume) = first("ext4");
-    kubelet.stage(&volume).await.unwrap();
-    kernel.reboot();
-    kernel.put("v", Content::Zeros);
-    let refused = kubelet.stage(&volume).await.unwrap_err();
-    assert_eq!(refused.code(), Code::FailedPrecondition);
-    assert!(refused.message().contains("was formatted on this node"), "{refused}");
-    assert_eq!(kernel.calls("format"), 1);
+    for unstaged in [false, true] {
+        let (kernel, kubelet, volume) = first("ext4");
+        kubelet.stage(&volume).await.unwrap();
+        if unstaged {
+            kubelet.unstage(&volume).await.unwrap();
+        }
+        kernel.reboot();
+        kernel.put("v", Content::Zeros);
+        let refused = kubelet.stage(&volume).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        assert!(refused.message().contains("was formatted on this node"), "{refused}");
+        assert_eq!(kernel.calls("format"), 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]

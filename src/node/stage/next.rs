@@ -128,7 +128,7 @@ fn intent(wanted: &Wanted<'_>, seen: &Seen) -> Note {
     let used = wanted.used.clone();
     let mut note = Note::new(wanted.volume, &context.connect, &seen.boot, wanted.staging, used);
     note.generation = context.generation;
-    match &seen.note {
+    match seen.note.as_ref().or(seen.left.as_ref()) {
         Some(before) => note.after(before),
         None => note,
     }
