@@ -321,6 +321,24 @@ fn the_schema_has_every_key_of_the_configuration_with_the_words_of_its_reference
     }
 }
 
+#[test]
+fn every_program_that_the_node_runs_is_in_the_image() {
+    let image = read("deploy/image/contents.py");
+    let sources = ["format", "grow", "module"].map(|file| read(&format!("src/host/{file}.rs")));
+    let words = sources.iter().flat_map(|source| source.split('"').skip(1).step_by(2));
+    let is_program = |word: &&str| {
+        ["mkfs.", "resize2fs", "xfs_", "btrfs", "modprobe"]
+            .iter()
+            .any(|name| word.starts_with(name))
+            && !word.contains(' ')
+    };
+    let programs: BTreeSet<&str> = words.filter(is_program).collect();
+    assert!(programs.len() >= 8, "{programs:?}");
+    for program in programs {
+        assert!(image.contains(&format!("bin/{program}\": ")), "{program} is not in the image");
+    }
+}
+
 /// The labels with which the driver registers a series; `None` where it has none of this name.
 fn labels_of(series: &str) -> Option<String> {
     let folder = std::fs::read_dir(format!("{}/src/metrics", env!("CARGO_MANIFEST_DIR"))).unwrap();
