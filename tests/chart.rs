@@ -131,6 +131,27 @@ fn no_container_of_the_controller_may_do_more_than_it_needs() {
 }
 
 #[test]
+fn an_outage_of_the_box_restarts_no_pod_and_holds_up_neither_a_drain_nor_a_rollout() {
+    let objects = manifests();
+    let deployment = &one(&objects, "Deployment", "rds-csi-controller")["spec"];
+    assert_eq!(deployment["replicas"], 2);
+    let rolling = &deployment["strategy"]["rollingUpdate"];
+    assert_eq!((&rolling["maxUnavailable"], &rolling["maxSurge"]), (&"100%".into(), &1.into()));
+    for container in deployment["template"]["spec"]["containers"].as_array().unwrap() {
+        let (liveness, readiness) = (&container["livenessProbe"], &container["readinessProbe"]);
+        if container["name"] == "rds-csi" {
+            assert_eq!(liveness["httpGet"]["path"], "/livez", "it knows nothing of the box");
+            assert_eq!(readiness["httpGet"]["path"], "/readyz");
+        } else {
+            assert!(liveness.is_null() && readiness.is_null(), "{}", container["name"]);
+        }
+    }
+    let budget = &one(&objects, "PodDisruptionBudget", "rds-csi-controller")["spec"];
+    assert_eq!(budget["unhealthyPodEvictionPolicy"], "AlwaysAllow");
+    assert_eq!(budget["maxUnavailable"], 1);
+}
+
+#[test]
 fn the_base_for_kustomize_names_every_manifest() {
     let base = yaml(&read("deploy/manifests/kustomization.yaml"));
     let mut resources: Vec<&str> =
@@ -299,6 +320,24 @@ fn the_schema_has_every_key_of_the_configuration_with_the_words_of_its_reference
             let comment = line.comment.trim_start_matches("[live] ");
             assert_eq!(property["description"], comment, "{place}");
         }
+    }
+}
+
+#[test]
+fn every_program_that_the_node_runs_is_in_the_image() {
+    let image = read("deploy/image/contents.py");
+    let sources = ["format", "grow", "module"].map(|file| read(&format!("src/host/{file}.rs")));
+    let words = sources.iter().flat_map(|source| source.split('"').skip(1).step_by(2));
+    let is_program = |word: &&str| {
+        ["mkfs.", "resize2fs", "xfs_", "btrfs", "modprobe"]
+            .iter()
+            .any(|name| word.starts_with(name))
+            && !word.contains(' ')
+    };
+    let programs: BTreeSet<&str> = words.filter(is_program).collect();
+    assert!(programs.len() >= 8, "{programs:?}");
+    for program in programs {
+        assert!(image.contains(&format!("bin/{program}\": ")), "{program} is not in the image");
     }
 }
 

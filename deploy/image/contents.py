@@ -22,6 +22,7 @@ PROGRAMS = {
     "usr/sbin/xfs_growfs": "-V",
     "usr/sbin/mkfs.btrfs": "--version",
     "usr/bin/btrfs": "--version",
+    "usr/sbin/modprobe": "--version",
 }
 # Files that programs read.
 FILES = ["etc/mke2fs.conf", "usr/lib/os-release", "etc/debian_version"]

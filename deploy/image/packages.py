@@ -6,7 +6,7 @@ import re
 import subprocess
 
 # Programs come from these; libraries from what they depend on.
-ROOTS = ["base-files", "mount", "util-linux", "e2fsprogs", "xfsprogs", "btrfs-progs"]
+ROOTS = ["base-files", "mount", "util-linux", "e2fsprogs", "xfsprogs", "btrfs-progs", "kmod"]
 # What the binary is linked against.
 LINKED = ["libc6", "libgcc-s1"]
 # Whose libraries nothing here can need, but which would be fetched all the same.

@@ -3,7 +3,8 @@
 //! Each container is a process, made from the pod's spec as the API server has it: arguments,
 //! variables, user and groups, volumes (laid out and kept fresh as kubelet does), probes, restarts,
 //! the ordered end. What it does not play it refuses by name: init containers, `command`, subPath,
-//! host paths, privileges. Seccomp profiles and resource limits are not applied.
+//! host paths, privileges. Seccomp profiles and resource limits are not applied. Pods in the network of
+//! their node are left alone, and stay pending: they need a machine with a kernel of its own.
 
 mod container;
 mod environment;
@@ -172,6 +173,14 @@ fn apply(desk: &Desk, running: &mut BTreeMap<String, Running>, pod: Pod) {
         return;
     }
     if pod.spec.as_ref().is_none_or(|spec| spec.node_name.is_none()) {
+        return;
+    }
+    if pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true)) {
+        if ends {
+            // Somebody must say that nothing of it is left.
+            let desk = desk.clone();
+            tokio::spawn(async move { pod::remove(&desk, &pod).await });
+        }
         return;
     }
     let stop = CancellationToken::new();

@@ -6,10 +6,11 @@ use rds_csi_testbed::{Cluster, parts};
 
 use crate::tools::Terminal;
 
-/// Values that are rendered, and for which namespace: the least that the chart takes, where nothing may
-/// be privileged; and everything, with a part on the nodes that must be.
-const VALUES: [(&str, &str); 2] = [
+/// Values that are rendered, and for which namespace: the least that the chart takes; the controller
+/// alone, where nothing may be privileged; everything.
+const VALUES: [(&str, &str); 3] = [
     ("deploy/chart/ci/minimal-values.yaml", "rds-csi"),
+    ("deploy/chart/ci/minimal-values.yaml --set node.enabled=false", "restricted"),
     ("deploy/chart/ci/everything-values.yaml", "storage"),
 ];
 /// Strict: a field that nobody knows is an error, not dropped, and so is what is deprecated.
@@ -27,6 +28,8 @@ async fn the_chart_with_every_value_and_the_plain_manifests_pass_a_dry_run_on_th
     run("kubectl wait --for=condition=Established customresourcedefinitions --all").await;
     run("kubectl apply --filename deploy/manifests/namespace.yaml").await;
     run("kubectl create namespace storage").await;
+    run("kubectl create namespace restricted").await;
+    run("kubectl label namespace restricted pod-security.kubernetes.io/enforce=restricted").await;
 
     let mut everything = String::new();
     for (values, namespace) in VALUES {

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: a panic is its answer")]
 
+mod admission;
 mod api_server;
 mod claims;
 mod fencing;

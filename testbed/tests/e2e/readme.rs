@@ -51,6 +51,7 @@ const COMMANDS: &[(&str, How)] = &[
         By("deploy/image/strangers.py", "skopeo copy oci-archive:"),
     ),
     ("kubectl create namespace rds-csi", Says("namespace/rds-csi created")),
+    ("kubectl label namespace rds-csi pod-security.kubernetes.io/enforce=", Says("labeled")),
     ("ssh-keygen -q -t ed25519 -N '' -f id_ed25519", Says("")),
     ("kubectl --namespace rds-csi create secret generic rds-csi-ssh", Says("rds-csi-ssh created")),
     ("ssh-keyscan -t ed25519 10.0.0.10 | cut", Says("ssh-ed25519 AAAA")),
