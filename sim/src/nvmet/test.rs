@@ -124,7 +124,10 @@ impl Tree for Kernel {
 
 /// Devices, and what all of them have counted.
 #[derive(Clone, Default)]
-struct Devices(Arc<Mutex<(u32, BTreeMap<PathBuf, PathBuf>, u64)>>);
+struct Devices(Arc<Mutex<Attached>>);
+
+/// How many were ever attached; which file each one stands for; what all have written.
+type Attached = (u32, BTreeMap<PathBuf, PathBuf>, u64);
 
 impl Loops for Devices {
     fn clear(&self, _: &Path) -> Result<(), String> {

@@ -108,7 +108,7 @@ impl Memory {
         let count = there.len() + holding_gone.len();
         let not_ready = there.into_iter().filter(|node| !node.ready).map(|node| &node.name);
         let unhealthy: BTreeSet<NodeName> = not_ready.chain(holding_gone).cloned().collect();
-        self.storm.observe(unhealthy.into_iter(), count, storm, now);
+        self.storm.observe(unhealthy, count, storm, now);
     }
 
     /// Something failed with this volume again: when to try it anew.
