@@ -193,8 +193,6 @@ pub struct Expand {
 pub struct Expanded {
     /// Exact size now.
     pub bytes: u64,
-    /// Has the node to grow a file system?
-    pub node_expansion: bool,
 }
 
 /// One page of a listing.

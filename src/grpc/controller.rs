@@ -267,7 +267,8 @@ impl controller_server::Controller for Controller {
         let grown = self.runs.run(async move { volumes.expand(wanted).await }).await?;
         Ok(Response::new(pb::ControllerExpandVolumeResponse {
             capacity_bytes: signed(grown.bytes),
-            node_expansion_required: grown.node_expansion,
+            // A block volume, too: a host sees its new size only when it looks again.
+            node_expansion_required: true,
         }))
     }
 }

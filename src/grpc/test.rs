@@ -113,7 +113,7 @@ impl Volumes for Fake {
     }
     async fn expand(&self, wanted: Expand) -> Result<Expanded, Error> {
         self.called(format!("expand {} {}", wanted.id, wanted.required))?;
-        Ok(Expanded { bytes: wanted.required, node_expansion: true })
+        Ok(Expanded { bytes: wanted.required })
     }
 }
 

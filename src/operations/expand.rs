@@ -6,18 +6,15 @@ use super::{Error, Expand, Expanded, Kind, Operations};
 use crate::attachment::ledger::State;
 use crate::rds::Disk;
 use crate::volume::VolumePath;
-use crate::volume::capability::Medium;
 
 impl Operations {
     /// Grows a volume.
     pub async fn expand(&self, wanted: Expand) -> Result<Expanded, Error> {
         let mut ground = self.ground(&wanted.id).await?;
-        let node_expansion =
-            wanted.capability.as_ref().is_none_or(|capability| capability.medium != Medium::Block);
         if let Some(old) = self.adopted(&ground).await? {
             let bytes = size_within(&ground, &old.disk, wanted.limit)?;
             let bytes = self.expand_old(&ground, &old, bytes, wanted.required).await?;
-            return Ok(Expanded { bytes, node_expansion });
+            return Ok(Expanded { bytes });
         }
         let disk = self.show(&ground).await?.ok_or_else(|| ground.no_disk())?;
         let record = self.settled(&ground, &disk)?;
@@ -34,7 +31,7 @@ impl Operations {
                 // The record went back with the box; the image, which had grown, did not.
                 self.touch(&mut ground, &record, None, Details::of(&disk)).await?;
             }
-            return Ok(Expanded { bytes, node_expansion });
+            return Ok(Expanded { bytes });
         }
         let grown =
             self.touch(&mut ground, &record, Some(wanted.required), Details::of(&disk)).await;
@@ -46,7 +43,7 @@ impl Operations {
         };
         let bytes = disk.bytes.unwrap_or(wanted.required);
         slog::info!(self.log, "volume expanded"; "volume" => %ground.id, "bytes" => bytes);
-        Ok(Expanded { bytes, node_expansion })
+        Ok(Expanded { bytes })
     }
 
     /// Why the disk has not grown by `more` bytes. Error texts classify nothing, so the pool is

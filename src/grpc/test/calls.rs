@@ -85,8 +85,16 @@ async fn volumes_are_made_found_grown_and_removed() {
         capacity_range: Some(csi::CapacityRange { required_bytes: 8192, limit_bytes: 0 }),
         ..Default::default()
     };
-    let grown = client.controller_expand_volume(request).await.unwrap().into_inner();
-    assert_eq!((grown.capacity_bytes, grown.node_expansion_required), (8192, true));
+    let block = csi::VolumeCapability {
+        access_type: Some(csi::volume_capability::AccessType::Block(Default::default())),
+        ..capability()
+    };
+    let raw =
+        csi::ControllerExpandVolumeRequest { volume_capability: Some(block), ..request.clone() };
+    for request in [request, raw] {
+        let grown = client.controller_expand_volume(request).await.unwrap().into_inner();
+        assert_eq!((grown.capacity_bytes, grown.node_expansion_required), (8192, true));
+    }
 
     for volume_id in [volume_id, "NotOurs".into()] {
         let request = csi::DeleteVolumeRequest { volume_id, ..Default::default() };

@@ -13,6 +13,8 @@ pub struct Connect {
     pub nqn: String,
     /// The host's name.
     pub host: String,
+    /// The host's id; made from its name where none is given. Linux wants one id for one name.
+    pub host_id: Option<String>,
     /// Seconds between attempts.
     pub reconnect_delay: u32,
 }
@@ -27,7 +29,7 @@ pub struct Controller {
 impl Connect {
     /// For ever, every two seconds.
     pub fn to(nqn: &str, host: &str) -> Self {
-        Self { nqn: nqn.into(), host: host.into(), reconnect_delay: 2 }
+        Self { nqn: nqn.into(), host: host.into(), host_id: None, reconnect_delay: 2 }
     }
 
     /// Connects and waits for the device.
@@ -35,22 +37,14 @@ impl Connect {
     /// # Errors
     /// What the kernel said.
     pub async fn from(&self, vm: &Vm, target: SocketAddr) -> Result<Controller, Trouble> {
-        // One host identity for one name, as the kernel wants it.
-        let hash = |sum: u128, byte: u8| sum.wrapping_mul(257).wrapping_add(byte.into());
-        let id = format!("{:032x}", self.host.bytes().fold(7, hash));
-        let part = |from: usize, to: usize| id.get(from..to).unwrap_or_default();
         let line = format!(
-            "transport=tcp,traddr={},trsvcid={},nqn={},hostnqn={},hostid={}-{}-{}-{}-{},\
-             ctrl_loss_tmo=-1,reconnect_delay={},keep_alive_tmo=5,nr_io_queues=1",
+            "transport=tcp,traddr={},trsvcid={},nqn={},hostnqn={},hostid={},ctrl_loss_tmo=-1,\
+             reconnect_delay={},keep_alive_tmo=5,nr_io_queues=1",
             target.ip(),
             target.port(),
             self.nqn,
             self.host,
-            part(0, 8),
-            part(8, 12),
-            part(12, 16),
-            part(16, 20),
-            part(20, 32),
+            self.host_id.clone().unwrap_or_else(|| host_id(&self.host)),
             self.reconnect_delay,
         );
         let script = format!(
@@ -67,6 +61,14 @@ impl Connect {
         .await?;
         Ok(controller)
     }
+}
+
+/// An id for a name.
+fn host_id(name: &str) -> String {
+    let hash = |sum: u128, byte: u8| sum.wrapping_mul(257).wrapping_add(byte.into());
+    let id = format!("{:032x}", name.bytes().fold(7, hash));
+    let part = |from: usize, to: usize| id.get(from..to).unwrap_or_default();
+    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
 }
 
 impl Controller {

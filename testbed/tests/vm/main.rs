@@ -11,4 +11,5 @@ mod fenced;
 mod life;
 mod machine;
 mod outage;
+mod refused;
 mod world;
