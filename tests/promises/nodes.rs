@@ -169,6 +169,7 @@ async fn promise_3_a_missing_metrics_registry_never_panics() {
         uid: "1".into(),
         ready,
         out_of_service: false,
+        address: None,
     };
     let trigger = TriggerHandle::new();
     let log = slog::Logger::root(slog::Discard, slog::o!());
