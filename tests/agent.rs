@@ -74,7 +74,12 @@ impl Node {
     }
 }
 
-fn opened(answer: &[u8], secret: &[u8], of: &str, challenge: Challenge) -> Result<Proven, Unproven> {
+fn opened(
+    answer: &[u8],
+    secret: &[u8],
+    of: &str,
+    challenge: Challenge,
+) -> Result<Proven, Unproven> {
     let node = NodeName::parse(of).unwrap();
     let asked = Asked { driver: "rds.csi.srvlab.io", node: &node, challenge };
     open(answer, &Keys::of(secret).unwrap(), asked)
