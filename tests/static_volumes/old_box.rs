@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use rds_csi::agent::{Connection, Formatting, VolumeWord};
 use rds_csi::attachment::ledger::State;
 use rds_csi::operations::reconcile::PassReport;
 use rds_csi::operations::{Expand, Kind};
@@ -128,6 +129,31 @@ async fn nobody_gets_the_volume_of_a_silent_node_before_an_operator_vouches_for_
         assert_eq!(world.copy("data").unwrap().fenced_from, [], "{order}: the order was followed");
         world.assert_agreed("data");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_agent_of_a_silent_node_vouches_for_it_when_it_shows_that_nothing_waits_for_the_name() {
+    let word = |nqn: &str| VolumeWord {
+        nqn: nqn.into(),
+        connection: Connection::Connecting,
+        mounts: 1,
+        file_system: None,
+        uuid: None,
+        formatting: Formatting::None,
+    };
+    let world = old_box().await;
+    world.provision("data").await;
+    world.attach("data", "node-a").await;
+    leave_silently(&world, "data", "node-a").await;
+    world.want_attached("data", "node-b").await;
+    world.says("node-a", "b1", vec![word("data")]).await;
+    let early = world.publish("data", "node-b").await.unwrap_err();
+    assert_eq!(early.kind, Kind::Precondition, "{early}");
+    assert!(early.message.contains("shows a controller"), "{early}");
+    // A volume of another name is no reason to wait.
+    world.says("node-a", "b1", vec![word("data2")]).await;
+    assert_eq!(world.publish("data", "node-b").await.unwrap()["nqn"], "data");
+    assert_eq!(world.writers("data"), BTreeSet::from(["node-b"]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -234,6 +234,42 @@ fn of_two_holders_a_healthy_one_protects_the_other() {
 }
 
 #[test]
+fn an_agent_that_shows_a_connection_that_works_holds_a_fence_and_nothing_less_does() {
+    let still = |agent, holder| Holder { io: Io::Still, agent, ..holder };
+    let unwanted = || Holder { attachment: AttachmentFacts::Absent(SECOND * 60), ..holder() };
+    let table = [
+        (still(AgentFacts::Live, gone(60)), Action::Hold),
+        (still(AgentFacts::Answers, gone(60)), Action::Fence(FenceCause::NodeGone)),
+        (still(AgentFacts::Unheard, gone(60)), Action::Fence(FenceCause::NodeGone)),
+        (still(AgentFacts::Live, unwanted()), Action::Hold),
+        (still(AgentFacts::Answers, unwanted()), Action::Fence(FenceCause::AttachmentGone)),
+        // An operator's order needs no evidence.
+        (
+            Holder { out_of_service: true, ..still(AgentFacts::Live, gone(60)) },
+            Action::Fence(FenceCause::OutOfService),
+        ),
+    ];
+    let held = held();
+    for (holder, expected) in table {
+        let got = action(&facts(&held, std::slice::from_ref(&holder)));
+        assert_eq!(got, expected, "{holder:?}");
+    }
+}
+
+#[test]
+fn a_suspect_whose_agent_answers_has_lost_the_api_server_only() {
+    let held = held();
+    for (agent, says) in
+        [(AgentFacts::Unheard, false), (AgentFacts::Answers, true), (AgentFacts::Live, true)]
+    {
+        let suspect = Holder { presence: Presence::NotReady, agent, ..holder() };
+        let verdict = verdict(&facts(&held, &[suspect]), RULES);
+        assert_eq!(verdict.action, Action::Suspect);
+        assert_eq!(verdict.reason.contains("its agent answers"), says, "{agent:?}");
+    }
+}
+
+#[test]
 fn where_the_nqn_cannot_change_orders_are_followed_and_the_rest_is_reported() {
     let fixed = created().attach(tag("n1"), Sharing::Single, 0, Nonce::ZERO);
     let usual = held();
@@ -273,8 +309,9 @@ fn where_the_nqn_cannot_change_orders_are_followed_and_the_rest_is_reported() {
 }
 
 fn any_holder() -> impl Strategy<Value = Holder> {
-    (0..3u8, 0..100u32, any::<bool>(), 0..3u8, 0..4u8).prop_map(
-        |(presence, since, out_of_service, attachment, io)| Holder {
+    (0..3u8, 0..100u32, any::<bool>(), 0..3u8, 0..4u8, 0..3usize).prop_map(
+        |(presence, since, out_of_service, attachment, io, agent)| Holder {
+            agent: [AgentFacts::Unheard, AgentFacts::Answers, AgentFacts::Live][agent],
             presence: match presence {
                 0 => Presence::Ready,
                 1 => Presence::NotReady,
@@ -301,7 +338,8 @@ proptest! {
             let over = |since| since >= RULES.grace;
             let gone = matches!(holder.presence, Presence::Gone(since) if over(since))
                 || matches!(holder.attachment, AttachmentFacts::Absent(since) if over(since));
-            let quiet = matches!(holder.io, Io::Still | Io::Untold);
+            let quiet = matches!(holder.io, Io::Still | Io::Untold)
+                && holder.agent != AgentFacts::Live;
             prop_assert!(ordered || (gone && quiet), "{cause:?} for {holder:?}");
         }
     }
