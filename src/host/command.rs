@@ -65,16 +65,15 @@ impl Programs {
         let what = format!("{name} of {}", place.display());
         let visit = self.stuck.enter(place, &what, CALLS_MAX)?;
         let cannot = |error| Error::io(format!("{what} cannot be started"), error);
-        let (mut child, output) = self.start(&program, arguments).map_err(cannot)?;
-        let group = Group::of(&child);
-        let Ok(ended) = timeout(deadline, child.wait()).await else {
-            return Err(self.end(child, group, visit, &what, deadline, output).await);
+        let (child, output) = self.start(&program, arguments).map_err(cannot)?;
+        let mut running = Running::new(child, visit, self.stuck.clone());
+        let Ok(ended) = timeout(deadline, running.wait()).await else {
+            return Err(end(running, output, &what, deadline).await);
         };
-        group.disarm();
         let text = output.end().await;
         match ended {
             Ok(status) if status.success() => Ok(text),
-            Ok(status) => Err(Error::new(Kind::Failed, failure(&what, status, &text))),
+            Ok(status) => Err(Error::new(Kind::Failed, format!("{what} failed ({status}){text}"))),
             Err(error) => Err(Error::io(format!("{what} cannot be waited for"), error)),
         }
     }
@@ -105,63 +104,77 @@ impl Programs {
         let reader = pipe::Receiver::from_owned_fd(reader.into())?;
         Ok((child, Output::of(reader)))
     }
-
-    /// Kills what did not end, and tells whether it went.
-    async fn end(
-        &self,
-        mut child: Child,
-        group: Group,
-        visit: Visit,
-        what: &str,
-        deadline: Duration,
-        output: Output,
-    ) -> Error {
-        let number = child.id();
-        drop(group);
-        if timeout(REAP, child.wait()).await.is_ok() {
-            let text = output.end().await;
-            let why = format!("{what} did not end within {deadline:?} and was killed{text}");
-            return Error::new(Kind::Deadline, why);
-        }
-        output.reader.abort();
-        self.stuck.hangs(visit.id());
-        let state = number.and_then(state_of).unwrap_or('?');
-        // Whenever the kernel lets it go; the place is left alone until then.
-        tokio::spawn(async move {
-            let _ = child.wait().await;
-            drop(visit);
-        });
-        let why = format!("{what} hangs in the kernel (state {state}): killed after {deadline:?}");
-        Error::new(Kind::Stuck, why)
-    }
 }
 
-/// Kills the whole process group when it is dropped, also by a caller who went away.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(child: &Child) -> Self {
-        let number = child.id().and_then(|id| i32::try_from(id).ok());
-        Self(number.and_then(Pid::from_raw))
+/// Kills what did not end, and tells whether it went.
+async fn end(mut running: Running, output: Output, what: &str, deadline: Duration) -> Error {
+    running.kill();
+    if timeout(REAP, running.wait()).await.is_ok() {
+        let text = output.end().await;
+        let why = format!("{what} did not end within {deadline:?} and was killed{text}");
+        return Error::new(Kind::Deadline, why);
     }
-
-    /// The program has ended, and its number may be somebody else's soon.
-    fn disarm(mut self) {
-        self.0 = None;
-    }
+    output.reader.abort();
+    let state = running.child.as_ref().and_then(Child::id).and_then(state_of).unwrap_or('?');
+    running.hangs();
+    let why = format!("{what} hangs in the kernel (state {state}): killed after {deadline:?}");
+    Error::new(Kind::Stuck, why)
 }
 
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
+/// A program under way, in a process group of its own. Whoever goes away without having waited for
+/// its end leaves it killed, and its place taken until the kernel has let it go.
+struct Running {
+    child: Option<Child>,
+    visit: Option<Visit>,
+    stuck: Stuck,
+}
+
+impl Running {
+    fn new(child: Child, visit: Visit, stuck: Stuck) -> Self {
+        Self { child: Some(child), visit: Some(visit), stuck }
+    }
+
+    async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+        let Some(child) = &mut self.child else {
+            return Err(std::io::Error::other("it has been waited for"));
+        };
+        let ended = child.wait().await?;
+        self.child = None;
+        Ok(ended)
+    }
+
+    /// As long as it has not been waited for, its number is nobody else's.
+    fn kill(&self) {
+        let number = self.child.as_ref().and_then(Child::id);
+        let number = number.and_then(|number| i32::try_from(number).ok());
+        if let Some(group) = number.and_then(Pid::from_raw) {
             // It may just have ended by itself.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
+
+    fn hangs(&self) {
+        if let Some(visit) = &self.visit {
+            self.stuck.hangs(visit.id());
+        }
+    }
 }
 
-fn failure(what: &str, status: ExitStatus, text: &str) -> String {
-    format!("{what} failed ({status}){text}")
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+        let (Some(mut child), Some(visit)) = (self.child.take(), self.visit.take()) else { return };
+        let stuck = self.stuck.clone();
+        // Without a runtime this process is at its end.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            if timeout(REAP, child.wait()).await.is_err() {
+                stuck.hangs(visit.id());
+                let _ = child.wait().await;
+            }
+            drop(visit);
+        });
+    }
 }
 
 /// The letter in `/proc/N/stat`, behind the name in parentheses (proc_pid_stat(5)).
