@@ -139,7 +139,7 @@ impl Fleet {
         };
         let nodes = self.nodes.iter().enumerate().map(|(number, name)| {
             let uid = version(number).uid;
-            Node { name: name.clone(), uid, ready: true, out_of_service: false }
+            Node { name: name.clone(), uid, ready: true, out_of_service: false, address: None }
         });
         let attributes = BTreeMap::from([
             ("volumePath".to_owned(), FOLDER.to_owned()),

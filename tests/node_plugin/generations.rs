@@ -15,7 +15,7 @@ async fn publishing_another_generation_stages_it_anew() {
     let new = Attachment::new("v", 3, false, old.capability.clone());
     kernel.export("v", &new.nqn);
     kubelet.publish(&new, &pod("b")).await.unwrap();
-    assert_eq!(kernel.connected(), [new.nqn.clone()]);
+    assert_eq!(kernel.connected(), std::slice::from_ref(&new.nqn));
     assert_eq!(kernel.disk_at(&pod("b")).as_deref(), Some("v"));
     assert_eq!((kernel.mounted(&pod("a")), kernel.mounted(&new.staging())), (0, 1));
     let Content::Files { files, .. } = kernel.content("v") else { panic!("no files") };
@@ -43,7 +43,8 @@ async fn staging_ends_other_generations_of_this_volume_and_nothing_else() {
     let mut connected: Vec<_> = beside.iter().map(|volume| volume.nqn.clone()).collect();
     connected.push(new.nqn.clone());
     let mut found = kernel.connected();
-    (found.sort(), connected.sort());
+    found.sort();
+    connected.sort();
     assert_eq!(found, connected);
     assert_eq!(kernel.calls("disconnect"), 1);
 }

@@ -94,5 +94,5 @@ async fn a_name_that_is_over_is_refused_and_no_other_connection_is_touched() {
     kubelet.stage(&other).await.unwrap();
     kernel.unexport("v");
     assert_eq!(code(kubelet.stage(&volume).await), Code::Internal);
-    assert_eq!(kernel.connected(), [other.nqn.clone()]);
+    assert_eq!(kernel.connected(), std::slice::from_ref(&other.nqn));
 }
