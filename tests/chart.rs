@@ -15,7 +15,7 @@ use rds_csi::config::reference::lines;
 use rds_csi::config::{Config, Sources};
 use serde_json::Value;
 
-use self::files::{documents, read, yaml};
+use self::files::{FILLED, documents, read, yaml};
 
 fn manifests() -> Vec<Value> {
     documents(&read("deploy/manifests/rds-csi.yaml"))
@@ -277,31 +277,10 @@ fn properties<'a>(schema: &'a Value, path: &str, into: &mut Vec<(String, &'a Val
 #[test]
 fn the_schema_has_every_key_of_the_configuration_with_the_words_of_its_reference() {
     let schema: Value = serde_json::from_str(&read("deploy/chart/values.schema.json")).unwrap();
-    // What the chart fills in itself.
-    let ours = [
-        "driver.name",
-        "driver.endpoint",
-        "driver.endpoint_group",
-        "driver.release",
-        "driver.namespace",
-        "http.listen",
-        "agents.ask",
-        "agents.port",
-        "cluster.kubeconfig",
-        "cluster.secret_name",
-        "leader.lease",
-        "agents.port",
-        "node.name",
-        "node.kubelet_dir",
-        "node.register",
-        "node.notes_dir",
-        "node.cluster_secret_path",
-        "backends.main.key_path",
-    ];
     for (table, line) in lines() {
         let name =
             if table.is_empty() { line.key.to_owned() } else { format!("{table}.{}", line.key) };
-        if ours.contains(&name.as_str()) {
+        if FILLED.contains(&name.as_str()) {
             continue;
         }
         let places = match table {

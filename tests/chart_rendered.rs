@@ -18,7 +18,7 @@ use rds_csi::config::reference::lines;
 use rds_csi::config::{Config, Sources};
 use serde_json::{Value, json};
 
-use self::files::{documents, read, yaml};
+use self::files::{FILLED, documents, read, yaml};
 use self::helm::{Values, helm, lint, notes, refused, render};
 
 /// What may be any text or number: the driver, a kernel or an operator knows what is right.
@@ -162,15 +162,11 @@ async fn every_key_of_a_class_makes_a_difference() {
 
 #[tokio::test]
 async fn every_key_of_the_configuration_arrives_in_its_table() {
-    // What the chart fills in itself, and what comes from elsewhere in its values.
-    let ours = ["driver", "http"];
-    let filled =
-        ["cluster.kubeconfig", "cluster.secret_name", "leader.lease", "backends.main.key_path"];
     let mut values = minimal();
     let mut wanted = Vec::new();
     for (table, line) in lines() {
         let name = format!("{table}.{}", line.key);
-        if ours.contains(&table) || filled.contains(&name.as_str()) {
+        if FILLED.contains(&name.as_str()) {
             continue;
         }
         let value: Value = serde_json::from_str(line.value).unwrap();

@@ -2,6 +2,27 @@
 
 use serde_json::Value;
 
+/// Keys of the configuration that the chart fills in itself, from other values or from the pod.
+pub const FILLED: &[&str] = &[
+    "driver.name",
+    "driver.endpoint",
+    "driver.endpoint_group",
+    "driver.release",
+    "driver.namespace",
+    "http.listen",
+    "agents.ask",
+    "agents.port",
+    "cluster.kubeconfig",
+    "cluster.secret_name",
+    "leader.lease",
+    "node.name",
+    "node.kubelet_dir",
+    "node.register",
+    "node.notes_dir",
+    "node.cluster_secret_path",
+    "backends.main.key_path",
+];
+
 /// A file of the project.
 pub fn read(path: &str) -> String {
     let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
