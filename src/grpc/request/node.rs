@@ -43,6 +43,15 @@ fn path(field: &str, given: &str) -> Result<PathBuf, Error> {
     crate::node::path(given).map_err(|why| invalid(field, why))
 }
 
+/// Where a volume is looked for that exists: under any other path there is none, and that is the
+/// answer (as csi-sanity wants it), not that the path is wrong.
+fn known_path(field: &str, given: &str) -> Result<PathBuf, Error> {
+    text::required(field, given, PATH_LENGTH_MAX)?;
+    crate::node::path(given).map_err(|why| {
+        Error::new(Kind::NotFound, format!("{field}: {why}; no volume is to be seen there"))
+    })
+}
+
 fn optional_path(field: &str, given: &str) -> Result<Option<PathBuf>, Error> {
     if given.is_empty() { Ok(None) } else { path(field, given).map(Some) }
 }
@@ -162,7 +171,7 @@ impl TryFrom<ToNode<'_, pb::NodeExpandVolumeRequest>> for Expand {
     fn try_from(incoming: ToNode<'_, pb::NodeExpandVolumeRequest>) -> Result<Self, Error> {
         let request = incoming.request;
         text::required("volume_id", &request.volume_id, HANDLE_LENGTH_MAX)?;
-        let path = path("volume_path", &request.volume_path)?;
+        let path = known_path("volume_path", &request.volume_path)?;
         optional_path("staging_target_path", &request.staging_target_path)?;
         text::secrets(&request.secrets)?;
         let given = request.volume_capability.as_ref();
@@ -178,7 +187,7 @@ impl TryFrom<ToNode<'_, pb::NodeGetVolumeStatsRequest>> for StatsQuery {
     fn try_from(incoming: ToNode<'_, pb::NodeGetVolumeStatsRequest>) -> Result<Self, Error> {
         let request = incoming.request;
         text::required("volume_id", &request.volume_id, HANDLE_LENGTH_MAX)?;
-        let path = path("volume_path", &request.volume_path)?;
+        let path = known_path("volume_path", &request.volume_path)?;
         optional_path("staging_target_path", &request.staging_target_path)?;
         Ok(Self { volume: existing(&request.volume_id)?, path })
     }
@@ -193,5 +202,19 @@ impl TryFrom<ToNode<'_, pb::NodeGetVolumeHealthRequest>> for HealthQuery {
         let target = optional_path("volume_publish_path", &request.volume_publish_path)?;
         optional_path("staging_target_path", &request.staging_target_path)?;
         Ok(Self { volume: existing(&request.volume_id)?, target })
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn nothing_is_to_be_seen_at_a_path_that_no_volume_can_have() {
+        let kind = |given| known_path("volume_path", given).map_err(|error| error.kind);
+        assert_eq!(kind(""), Err(Kind::Invalid));
+        assert_eq!(kind("some/path"), Err(Kind::NotFound));
+        assert_eq!(kind("/a/../b"), Err(Kind::NotFound));
+        assert_eq!(kind("/var/lib/kubelet/a"), Ok(PathBuf::from("/var/lib/kubelet/a")));
     }
 }

@@ -109,6 +109,11 @@ impl Driver {
         ControllerClient::new(self.channel.clone())
     }
 
+    /// Its name and state.
+    pub fn identity(&self) -> IdentityClient<Channel> {
+        IdentityClient::new(self.channel.clone())
+    }
+
     /// Whether it runs.
     ///
     /// # Errors
@@ -309,7 +314,7 @@ fn furnish(api: &ApiServer, nodes: &[&str]) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Writes key and kubeconfig; the intervals are short, so that stories are.
+/// Writes key and kubeconfig; an emulated box may take its time to answer.
 fn configuration(
     storage: &StorageVm,
     folder: &Path,
@@ -332,7 +337,7 @@ fn configuration(
          [cluster]\nkubeconfig = \"{}\"\n\n[reconcile]\ngrace = \"2s\"\n\n\
          [backends.main]\naddress = \"{}\"\nuser = \"{USER}\"\nkey_path = \"{}\"\n\
          host_key = [\"{}\"]\nvolume_paths = [\"{VOLUMES}\"]\nnvme_address = \"{}\"\n\
-         nvme_port = {}\n",
+         nvme_port = {}\n\n[backend_defaults]\npoll_deadline = \"15s\"\n",
         socket.display(),
         kubeconfig.display(),
         storage.console(),

@@ -32,11 +32,8 @@ impl Connect {
         Self { nqn: nqn.into(), host: host.into(), host_id: None, reconnect_delay: 2 }
     }
 
-    /// Connects and waits for the device.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    pub async fn from(&self, vm: &Vm, target: SocketAddr) -> Result<Controller, Trouble> {
+    /// A line of shell that connects, and prints what the kernel says.
+    pub fn script(&self, target: SocketAddr) -> String {
         let line = format!(
             "transport=tcp,traddr={},trsvcid={},nqn={},hostnqn={},hostid={},ctrl_loss_tmo=-1,\
              reconnect_delay={},keep_alive_tmo=5,nr_io_queues=1",
@@ -47,10 +44,17 @@ impl Connect {
             self.host_id.clone().unwrap_or_else(|| host_id(&self.host)),
             self.reconnect_delay,
         );
-        let script = format!(
+        format!(
             "modprobe nvme-tcp; exec 3<>/dev/nvme-fabrics; echo '{line}' >&3; read said <&3; echo $said"
-        );
-        let said = vm.shell(&script).await?;
+        )
+    }
+
+    /// Connects and waits for the device.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub async fn from(&self, vm: &Vm, target: SocketAddr) -> Result<Controller, Trouble> {
+        let said = vm.shell(&self.script(target)).await?;
         let number = said.trim().split(',').find_map(|word| word.strip_prefix("instance="));
         let number = number.ok_or_else(|| format!("the kernel said {said}"))?;
         let controller = Controller { name: format!("nvme{number}") };

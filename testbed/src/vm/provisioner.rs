@@ -11,6 +11,8 @@ use std::net::SocketAddr;
 use async_trait::async_trait;
 use rds_csi::grpc::csi::controller_client::ControllerClient;
 use rds_csi::grpc::csi::controller_server::{Controller, ControllerServer};
+use rds_csi::grpc::csi::identity_client::IdentityClient;
+use rds_csi::grpc::csi::identity_server::{Identity, IdentityServer};
 use rds_csi::grpc::csi::{
     ControllerExpandVolumeRequest, ControllerExpandVolumeResponse,
     ControllerGetCapabilitiesRequest, ControllerGetCapabilitiesResponse,
@@ -18,8 +20,9 @@ use rds_csi::grpc::csi::{
     ControllerPublishVolumeResponse, ControllerUnpublishVolumeRequest,
     ControllerUnpublishVolumeResponse, CreateVolumeRequest, CreateVolumeResponse,
     DeleteVolumeRequest, DeleteVolumeResponse, GetCapacityRequest, GetCapacityResponse,
-    ListVolumesRequest, ListVolumesResponse, ValidateVolumeCapabilitiesRequest,
-    ValidateVolumeCapabilitiesResponse, Volume,
+    GetPluginCapabilitiesRequest, GetPluginCapabilitiesResponse, GetPluginInfoRequest,
+    GetPluginInfoResponse, ListVolumesRequest, ListVolumesResponse, ProbeRequest, ProbeResponse,
+    ValidateVolumeCapabilitiesRequest, ValidateVolumeCapabilitiesResponse, Volume,
 };
 use rds_sim::apiserver::{ApiServer, world as objects};
 use tokio::net::TcpListener;
@@ -48,11 +51,39 @@ impl Provisioner {
         let address = listener.local_addr()?;
         let middle = Middle { controller: driver.controller(), api: driver.api.clone() };
         let serving = Server::builder()
+            .add_service(IdentityServer::new(Named(driver.identity())))
             .add_service(ControllerServer::new(middle))
             .serve_with_incoming(TcpIncoming::from(listener));
         let mut server = JoinSet::new();
         server.spawn(async move { drop(serving.await) });
         Ok(Self { address, _server: server })
+    }
+}
+
+/// The controller's own name and state.
+struct Named(IdentityClient<Channel>);
+
+#[async_trait]
+impl Identity for Named {
+    async fn get_plugin_info(
+        &self,
+        request: Request<GetPluginInfoRequest>,
+    ) -> Result<Response<GetPluginInfoResponse>, Status> {
+        self.0.clone().get_plugin_info(request.into_inner()).await
+    }
+
+    async fn get_plugin_capabilities(
+        &self,
+        request: Request<GetPluginCapabilitiesRequest>,
+    ) -> Result<Response<GetPluginCapabilitiesResponse>, Status> {
+        self.0.clone().get_plugin_capabilities(request.into_inner()).await
+    }
+
+    async fn probe(
+        &self,
+        request: Request<ProbeRequest>,
+    ) -> Result<Response<ProbeResponse>, Status> {
+        self.0.clone().probe(request.into_inner()).await
     }
 }
 

@@ -49,7 +49,7 @@ async fn csi_sanity_passes_twice_on_one_box() {
     }
 }
 
-/// Counts, failures, and what was skipped.
+/// Counts and failures.
 fn tells(line: &str) -> bool {
-    ["Ran ", "[FAIL", "FAIL!", "SUCCESS!", "[SKIPPED] "].iter().any(|mark| line.contains(mark))
+    ["Ran ", "[FAIL] ", "FAIL!", "SUCCESS!"].iter().any(|mark| line.contains(mark))
 }

@@ -82,14 +82,16 @@ async fn staging_costs_little_more_than_connecting_and_mounting() {
         host_id: Some(context["hostId"].clone()),
         ..Connect::to(&context["nqn"], &context["hostNqn"])
     };
+    // All in one shell; the volume's is the only device.
+    let bare_line = format!(
+        "{}; set -- /dev/nvme*n1; until test -b $1; do set -- /dev/nvme*n1; done; mount $1 /mnt",
+        connect.script(world.storage.target())
+    );
     for _ in 0..TRIES {
         let began = Instant::now();
-        let controller = connect.from(vm, world.storage.target()).await.unwrap();
-        let device = controller.device(vm).await.unwrap();
-        vm.shell(&format!("mount {device} /mnt")).await.unwrap();
+        vm.shell(&bare_line).await.unwrap();
         bare = bare.min(began.elapsed());
-        vm.shell("umount /mnt").await.unwrap();
-        controller.delete(vm).await.unwrap();
+        vm.shell("umount /mnt; echo 1 >/sys/class/nvme/nvme*/delete_controller").await.unwrap();
 
         let began = Instant::now();
         plugin.stage(vm, &volume, &context).await.unwrap();
@@ -98,5 +100,5 @@ async fn staging_costs_little_more_than_connecting_and_mounting() {
     }
     let ratio = staged.as_secs_f64() / bare.as_secs_f64();
     eprintln!("connect and mount {bare:?}, NodeStageVolume {staged:?}: {ratio:.2} times as long");
-    assert!(ratio < 2.0, "{ratio}");
+    assert!(ratio < 3.0, "{ratio}");
 }
