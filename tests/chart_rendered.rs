@@ -164,8 +164,18 @@ async fn every_key_of_a_class_makes_a_difference() {
 async fn every_key_of_the_configuration_arrives_in_its_table() {
     // What the chart fills in itself, and what comes from elsewhere in its values.
     let ours = ["driver", "http"];
-    let filled =
-        ["cluster.kubeconfig", "cluster.secret_name", "leader.lease", "backends.main.key_path"];
+    let filled = [
+        "cluster.kubeconfig",
+        "cluster.secret_name",
+        "leader.lease",
+        "agents.port",
+        "node.name",
+        "node.kubelet_dir",
+        "node.register",
+        "node.notes_dir",
+        "node.cluster_secret_path",
+        "backends.main.key_path",
+    ];
     let mut values = minimal();
     let mut wanted = Vec::new();
     for (table, line) in lines() {
