@@ -5,8 +5,8 @@
 //! and the process killed at any instruction: what it did so far is in the kernel and in the note of
 //! the volume ([`staged`]), and the next call goes on from there.
 //!
-//! The node asks nothing of the box or of Kubernetes. What it may connect to and whether it may
-//! format is in the publish context; what else is staged here is in the notes and in the kernel, and
+//! They ask nothing of the box, and of Kubernetes only whether a generation is over. What may be
+//! connected to and whether it may be formatted is in the publish context; what else is staged here is in the notes and in the kernel, and
 //! the two are compared. It never formats but what was never formatted *and* reads zeros, never
 //! removes but what is empty, and never ends a connection but one to this volume.
 
@@ -23,13 +23,13 @@ mod unpublish;
 mod unstage;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use slog::Logger;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio::time::{sleep, timeout};
 
 pub use self::expand::Expand;
@@ -84,6 +84,8 @@ pub struct Parts {
 pub struct Node {
     parts: Arc<Parts>,
     turns: Turns,
+    /// The start of the kernel, which is the same for as long as this process lives.
+    boot: Arc<OnceCell<String>>,
     /// Why a volume could not be staged or published, by id, until it could.
     failures: Arc<Mutex<BTreeMap<String, Error>>>,
 }
@@ -149,7 +151,12 @@ impl Node {
     /// The operations on this kernel.
     pub fn new(parts: Parts) -> Self {
         let failures = Arc::new(Mutex::new(BTreeMap::new()));
-        Self { parts: Arc::new(parts), turns: Turns::default(), failures }
+        Self {
+            parts: Arc::new(parts),
+            turns: Turns::default(),
+            boot: Arc::new(OnceCell::new()),
+            failures,
+        }
     }
 
     /// The CSI node id.
@@ -237,6 +244,16 @@ fn refused(why: &Refused) -> Error {
 
 fn precondition(what: impl Into<String>) -> Error {
     Error::new(Kind::Precondition, what)
+}
+
+/// A mount that was made and is not to be seen under the path that was given: making it again would
+/// only stack another one upon it.
+fn hidden(path: &Path) -> Error {
+    precondition(format!(
+        "what was mounted at {} is not to be seen there; is a part of the path a symbolic link? \
+         Set kubelet's directory to where it really is",
+        path.display()
+    ))
 }
 
 /// What kubelet may conclude from the kernel's answer. It takes UNAVAILABLE, ABORTED and

@@ -177,7 +177,7 @@ impl Host for Linux {
         // Of its own for each subsystem: one that does not answer is not in the way of others.
         let place = fabrics.join(wanted.nqn.as_str());
         let (wanted, sysfs) = (wanted.clone(), self.sysfs.clone());
-        slog::info!(self.log, "connecting"; "nqn" => %wanted.nqn, "options" => &text);
+        slog::debug!(self.log, "connecting"; "nqn" => %wanted.nqn, "options" => &text);
         let connected = self
             .call(&place, "connecting through", deadlines.connect, move || {
                 match write_options(&fabrics, &text) {
@@ -189,7 +189,7 @@ impl Host for Linux {
                 }
             })
             .await?;
-        slog::info!(self.log, "connected"; "controller" => connected.as_deref().unwrap_or("known"));
+        slog::debug!(self.log, "connected"; "controller" => connected.as_deref().unwrap_or("known"));
         Ok(())
     }
 
@@ -199,7 +199,7 @@ impl Host for Linux {
         let deadline = self.settings.deadlines.disconnect;
         let delete = move || sysfs.delete_controller(&name, &own);
         let deleted = self.call(&place, "deleting the controller", deadline, delete).await?;
-        slog::info!(self.log, "disconnected"; "controller" => controller, "nqn" => %nqn,
+        slog::debug!(self.log, "disconnected"; "controller" => controller, "nqn" => %nqn,
             "deleted" => deleted);
         Ok(())
     }
@@ -233,7 +233,7 @@ impl Host for Linux {
 
     async fn format(&self, device: &Device, kind: &str) -> Result<(), Error> {
         let _held = self.hold(device).await?;
-        slog::info!(self.log, "making a file system"; "device" => %device.path.display(),
+        slog::debug!(self.log, "making a file system"; "device" => %device.path.display(),
             "nqn" => %device.nqn, "kind" => kind);
         format::format(&self.programs, device, kind, self.settings.deadlines.format).await
     }

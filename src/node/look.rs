@@ -37,16 +37,21 @@ impl Node {
         let left = notes.remove(&left_name_of(volume));
         notes.retain(|name, _| !is_left(name));
         let nqn = nqn.or(note.as_ref().map(|note| &note.nqn));
-        let devices = match nqn {
-            Some(nqn) => host.devices(nqn).await?,
-            None => Vec::new(),
+        let devices = async {
+            match nqn {
+                Some(nqn) => host.devices(nqn).await,
+                None => Ok(Vec::new()),
+            }
         };
+        // Each of them is a thread that may hang in the kernel: none waits for another.
+        let (devices, controllers, mounts) =
+            tokio::try_join!(devices, host.controllers(), host.mounts())?;
         Ok(Seen {
             others: notes.into_values().collect(),
-            controllers: host.controllers().await?,
+            controllers,
             devices,
-            mounts: host.mounts().await?,
-            boot: host.boot_id().await?,
+            mounts,
+            boot: self.boot.get_or_try_init(|| host.boot_id()).await?.clone(),
             note,
             left,
         })

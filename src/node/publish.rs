@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use self::next::{Step, Target, Wanted, next};
 use super::look::{Seen, is_of};
-use super::{Node, Point, Stage, shown};
+use super::{Node, Point, Stage, hidden, shown};
 use crate::host::{Device, Entry};
 use crate::operations::{Error, Kind};
 use crate::volume::Handle;
@@ -67,6 +67,7 @@ impl Node {
             alone: capability.mode == AccessMode::SingleNodeSingleWriter,
             device,
         };
+        let mut bound = false;
         for _ in 0..STEPS_MAX {
             let seen = self.look(volume, Some(&device.nqn)).await?;
             let entry = host.entry(&wanted.target).await?;
@@ -88,7 +89,9 @@ impl Node {
                     let made = host.make_file(&wanted.target).await;
                     (made.map_err(Error::from), Point::TargetMade)
                 }
+                Step::Bind(_) if bound => return Err(hidden(&wanted.target)),
                 Step::Bind(source) => {
+                    bound = true;
                     let bound = host.bind(&source, &wanted.target, asked.read_only).await;
                     self.count_mount("bind", bound.is_ok());
                     (bound.map_err(Error::from), Point::Bound)

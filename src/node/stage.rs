@@ -13,7 +13,7 @@ use self::next::{Known, Step, Wanted, next};
 use super::context::Context;
 use super::look::is_of;
 use super::staged::Use;
-use super::{Faults, Happened, Node, Point, changed, is_final, shown};
+use super::{Faults, Happened, Node, Point, changed, hidden, is_final, shown};
 use crate::host::{self, Controller, Device, Entry, Mount};
 use crate::operations::{Error, Kind};
 use crate::volume::Handle;
@@ -156,6 +156,7 @@ impl Staging<'_> {
                 (self.known.signature, self.known.formatted) = (None, true);
                 self.faults().pass(Point::Formatted)
             }
+            Step::Mount(..) if self.mounted => Err(hidden(&self.stage.staging)),
             Step::Mount(device, kind, options) => {
                 if kernel.entry(&self.stage.staging).await? != Entry::Directory {
                     kernel.make_directory(&self.stage.staging).await?;
@@ -178,6 +179,8 @@ impl Staging<'_> {
         let (ok, took) = (outcome.is_ok(), began.elapsed());
         parts.observer.happened(Happened::Connected { ok, took });
         outcome?;
+        // The kernel may have taken a minute for it.
+        self.by = Instant::now() + parts.deadlines.device;
         info!(parts.log, "connected"; "volume" => shown(&self.stage.volume),
             "nqn" => %connect.nqn, "address" => &connect.address);
         Ok(())

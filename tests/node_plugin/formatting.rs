@@ -88,7 +88,7 @@ async fn a_volume_formatted_here_that_reads_zeros_is_not_formatted_again() {
         }
         kernel.reboot();
         kernel.put("v", Content::Zeros);
-        let refused = kubelet.stage(&volume).await.unwrap_err();
+        let refused = Kubelet::new(&kernel).stage(&volume).await.unwrap_err();
         assert_eq!(refused.code(), Code::FailedPrecondition);
         assert!(refused.message().contains("was formatted on this node"), "{refused}");
         assert_eq!(kernel.calls("format"), 1);
@@ -116,7 +116,7 @@ async fn an_interrupted_mkfs_is_run_again_whatever_it_left() {
         kubelet.stage(&volume).await.unwrap_err();
         kernel.reboot();
         let known = !matches!(left, Content::HalfMade(_, false));
-        assert_eq!(kubelet.stage(&volume).await.is_ok(), known, "{left:?}");
+        assert_eq!(Kubelet::new(&kernel).stage(&volume).await.is_ok(), known, "{left:?}");
         assert!(kernel.world().violations.is_empty());
     }
 }

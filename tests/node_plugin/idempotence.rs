@@ -135,7 +135,7 @@ async fn a_volume_for_one_workload_is_refused_to_a_second() {
 
     // What was once published and is not mounted any more holds nobody up.
     kernel.reboot();
-    kubelet.publish(&volume, &pod("c")).await.unwrap();
+    Kubelet::new(&kernel).publish(&volume, &pod("c")).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,6 +182,15 @@ async fn what_somebody_else_mounted_is_left_alone() {
     kernel.mount_foreign(&pod("a"));
     assert_eq!(code(kubelet.publish(&volume, &pod("a")).await), Code::FailedPrecondition);
     assert_eq!(kernel.mounted(&pod("a")), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mount_that_does_not_show_where_it_was_made_is_not_made_again_and_again() {
+    let (kernel, kubelet, volume) = first("ext4");
+    kernel.change(|world| world.linked = true);
+    let refused = kubelet.stage(&volume).await.unwrap_err();
+    assert!(refused.message().contains("symbolic link"), "{refused}");
+    assert_eq!(kernel.calls("mount"), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -75,6 +75,8 @@ pub struct World {
     pub unreadable: bool,
     /// Connections show no device.
     pub no_device: bool,
+    /// A part of every path is a symbolic link, and mounts show where it leads.
+    pub linked: bool,
     pub violations: Vec<String>,
     /// Counts of calls, by name.
     pub calls: BTreeMap<&'static str, usize>,
@@ -423,7 +425,12 @@ impl Host for Kernel {
     }
 
     async fn mounts(&self) -> Result<Vec<Mount>, Error> {
-        Ok(self.world().mounts.iter().map(|one| one.mount.clone()).collect())
+        let world = self.world();
+        let mut shown: Vec<_> = world.mounts.iter().map(|one| one.mount.clone()).collect();
+        for mount in shown.iter_mut().filter(|_| world.linked) {
+            mount.target = Path::new("/data").join(mount.target.strip_prefix("/").unwrap());
+        }
+        Ok(shown)
     }
 
     async fn mount(
