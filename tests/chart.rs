@@ -285,8 +285,6 @@ fn the_schema_has_every_key_of_the_configuration_with_the_words_of_its_reference
         "driver.release",
         "driver.namespace",
         "http.listen",
-        "agents.ask",
-        "agents.port",
         "cluster.kubeconfig",
         "cluster.secret_name",
         "leader.lease",
