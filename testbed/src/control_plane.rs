@@ -148,12 +148,12 @@ async fn ready(folder: &Path, etcd: &mut Process, apiserver: &mut Process) -> Re
         std::future::ready(if certificate.is_file() { Ok(()) } else { Err(why()) })
     })
     .await?;
-    let client = client(folder).await?;
     wait::until("the API server is ready", READY_WITHIN, || {
-        let runs = etcd.check().and_then(|()| apiserver.check());
-        let (client, runs) = (client.clone(), runs.map_err(|error| error.to_string()));
+        let runs = etcd.check().and_then(|()| apiserver.check()).map_err(|error| error.to_string());
         async move {
             runs?;
+            // Anew each time: a certificate that was half written when it was read stays so in a client.
+            let client = client(folder).await.map_err(|error| error.to_string())?;
             client.request_text(http_get("/readyz")?).await.map_err(|error| error.to_string())
         }
     })
