@@ -120,7 +120,12 @@ impl NodeApp {
         let services = Services {
             identity: Identity::new(config.driver.name.clone(), health.clone(), grpc_log.clone()),
             controller: None,
-            node: Some(NodeService::new(node.clone(), timing(&config.nvme), runs)),
+            node: Some(NodeService::new(
+                &config.driver.name,
+                node.clone(),
+                timing(&config.nvme),
+                runs,
+            )),
             log: RequestLog::new(grpc_log, measures),
         };
         let (tell_failed, failed) = mpsc::channel(4);

@@ -1,8 +1,8 @@
 //! The Node service. Every call is: read the request, run the operation, write the answer.
 //!
 //! What a request may say is judged in [`crate::grpc::request`], what is done in [`crate::node`].
-//! NodeGetInfo names no topology: every node reaches every box, and whoever publishes capacity then
-//! makes one object for each StorageClass that holds for all nodes.
+//! NodeGetInfo names a topology that is the same on every node, since every node reaches every box: see
+//! [`topology`].
 
 use std::sync::Arc;
 
@@ -32,18 +32,27 @@ const CAPABILITIES: [Capability; 6] = [
     Capability::GetStorageHealth,
 ];
 
+/// The one segment of topology, by which csi-provisioner makes one capacity object for each StorageClass.
+/// Without any, its release 6.3 takes an object's absent selector for another one than its own empty one,
+/// deletes the object at each look, and pods that wait for room on a box wait for ever.
+pub fn topology(driver: &str) -> (String, String) {
+    (format!("{driver}/zone"), "all".to_owned())
+}
+
 /// The service. Cloning shares everything.
 #[derive(Clone)]
 pub struct NodeService {
+    driver: Arc<str>,
     node: Node,
     timing: Arc<Timing>,
     runs: Runs,
 }
 
 impl NodeService {
-    /// Serves `node`, with `timing` for what a StorageClass does not say; operations run in `runs`.
-    pub fn new(node: Node, timing: Timing, runs: Runs) -> Self {
-        Self { node, timing: Arc::new(timing), runs }
+    /// Serves `node` under the driver's name, with `timing` for what a StorageClass does not say;
+    /// operations run in `runs`.
+    pub fn new(driver: &str, node: Node, timing: Timing, runs: Runs) -> Self {
+        Self { driver: driver.into(), node, timing: Arc::new(timing), runs }
     }
 
     /// The operations under way.
@@ -87,7 +96,7 @@ impl node_server::Node for NodeService {
         Ok(Response::new(pb::NodeGetInfoResponse {
             node_id: self.node.name().to_string(),
             max_volumes_per_node: self.node.volumes_max().map_or(0, i64::from),
-            accessible_topology: None,
+            accessible_topology: Some(pb::Topology { segments: [topology(&self.driver)].into() }),
         }))
     }
 

@@ -15,14 +15,13 @@ use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::in_use::InUse;
+use rds_csi::grpc::node::topology;
+
 use crate::process::Process;
 use crate::{Trouble, parts};
 
 /// The label of pods that kwok plays.
 pub const PLAYED: (&str, &str) = ("testbed/played", "yes");
-/// The topology key that the driver's part on a node reports, and kubelet writes down. All nodes reach all
-/// boxes, so its value is the same on each.
-const TOPOLOGY: &str = "rds.csi.srvlab.io/zone";
 /// The label by which each kwok finds its node.
 const MACHINE: &str = "testbed/machine";
 const STAGES: &str = include_str!("node/stages.yaml");
@@ -69,11 +68,12 @@ impl Node {
     /// When the API server refuses.
     pub async fn register(&self, driver: &str) -> Result<(), Trouble> {
         let name = &self.name;
+        let (key, zone) = topology(driver);
         let node: NodeObject = serde_json::from_value(json!({
             "metadata": {
                 "name": name,
                 "labels": {
-                    MACHINE: name, TOPOLOGY: "all",
+                    MACHINE: name, &key: zone,
                     "kubernetes.io/hostname": name, "kubernetes.io/os": "linux",
                 },
                 // Without it the controller-manager makes no VolumeAttachment for the node.
@@ -86,7 +86,7 @@ impl Node {
         });
         let csi: CSINode = serde_json::from_value(json!({
             "metadata": {"name": name, "ownerReferences": [owner]},
-            "spec": {"drivers": [{"name": driver, "nodeID": name, "topologyKeys": [TOPOLOGY]}]},
+            "spec": {"drivers": [{"name": driver, "nodeID": name, "topologyKeys": [key]}]},
         }))?;
         let nodes: Api<CSINode> = Api::all(self.client.clone());
         let _ = nodes.delete(name, &DeleteParams::default()).await;

@@ -74,7 +74,9 @@ async fn a_node_says_who_it_is_and_what_it_can_do() {
     let info = kubelet.service.node_get_info(Request::new(pb::NodeGetInfoRequest {})).await;
     let info = info.unwrap().into_inner();
     assert_eq!((info.node_id.as_str(), info.max_volumes_per_node), ("n1", 0));
-    assert_eq!(info.accessible_topology, None, "every node reaches every box");
+    let segments = info.accessible_topology.unwrap().segments;
+    let everywhere = ("rds.csi.srvlab.io/zone".to_owned(), "all".to_owned());
+    assert_eq!(Vec::from_iter(segments), [everywhere], "every node reaches every box");
     let request = Request::new(pb::NodeGetCapabilitiesRequest {});
     let answer = kubelet.service.node_get_capabilities(request).await.unwrap().into_inner();
     let mut numbers: Vec<i32> = answer

@@ -28,7 +28,8 @@ async fn one_exec_and_one_write_of_the_copy_let_one_node_in() {
     assert_eq!(world.copy("data").unwrap().file_system, "ext4");
     assert_eq!(world.writers("data"), BTreeSet::from(["node-a"]));
     let keys: Vec<&str> = context.keys().map(String::as_str).collect();
-    let expected = ["format", "generation", "hostId", "hostNqn", "nqn", "nvmeAddress", "nvmePort"];
+    let expected =
+        ["bytes", "format", "generation", "hostId", "hostNqn", "nqn", "nvmeAddress", "nvmePort"];
     assert_eq!(keys, expected);
     assert_eq!(
         (context["nvmeAddress"].as_str(), context["nvmePort"].as_str()),

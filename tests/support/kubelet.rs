@@ -144,7 +144,7 @@ impl Kubelet {
             io_queues: None,
         };
         let runs = Runs::new(64, Duration::from_secs(120), log);
-        let service = NodeService::new(node.clone(), timing, runs);
+        let service = NodeService::new("rds.csi.srvlab.io", node.clone(), timing, runs);
         Self { service, node }
     }
 

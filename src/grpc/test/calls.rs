@@ -104,6 +104,7 @@ async fn volumes_are_made_found_grown_and_removed() {
         "create main/pvc-1 8192 Some(9000)",
         "get spare/pvc-1",
         "expand spare/pvc-1 8192",
+        "expand spare/pvc-1 8192",
         "delete spare/pvc-1",
     ];
     assert_eq!(harness.fake.calls(), calls);
