@@ -2,7 +2,7 @@
 //! listener.
 //!
 //! Answers come from memory: a scrape or a probe does no I/O and waits for nobody. (An agent asks its
-//! kernel, and is asked so often at most as [`Rate`] allows.) `/livez` knows
+//! kernel, and is asked so often at most as its rate bound allows.) `/livez` knows
 //! the process and its actors, never the box: a storage outage must not become a crash loop.
 //! `/readyz` follows the CSI Probe. Every connection carries one request and ends by a deadline, so
 //! neither slow nor idle clients can hold the server or its shutdown.

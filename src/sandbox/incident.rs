@@ -1,6 +1,9 @@
-//! The incident, replayed: the box crashes without a word, comes back, and a node is gone.
+//! The incident, replayed: the box crashes without a word, comes back, a node is gone, and a machine
+//! dies.
 //!
 //! The night it happened, people removed finalizers by hand for five hours. Here nobody does.
+
+mod out_of_service;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -8,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
+use self::out_of_service::out_of_service;
 use super::narrator::Narrator;
 use super::sidecars::MAY_STILL_RUN;
 use super::world::{Answer, Provisioned, Trouble, World};
@@ -40,7 +44,8 @@ pub async fn incident(world: &dyn World, tell: &Narrator) -> Result<(), Trouble>
     come_back(world, tell, &attached).await;
     tell.chapter("A node is gone");
     node_is_gone(world, tell, &attached).await?;
-    Ok(())
+    tell.chapter("A machine dies, and an operator says so");
+    out_of_service(world, tell).await
 }
 
 async fn ordinary_evening(world: &dyn World, tell: &Narrator) -> Result<Vec<Attached>, Trouble> {

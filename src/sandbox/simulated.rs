@@ -146,6 +146,29 @@ impl World for Simulated {
         Ok(())
     }
 
+    async fn set_up_node(&self, node: &str) -> Result<(), Trouble> {
+        let made = self.doubles.api.create(objects::node(node).build());
+        made.map_err(|failure| format!("{failure:?}"))?;
+        Ok(())
+    }
+
+    async fn taint_out_of_service(&self, node: &str) -> Result<(), Trouble> {
+        let key = "node.kubernetes.io/out-of-service";
+        let tainted = self
+            .doubles
+            .api
+            .modify("nodes", node, |node| objects::set_taint(node, key, "NoExecute"));
+        tainted.map_err(|failure| format!("{failure:?}"))?;
+        Ok(())
+    }
+
+    async fn let_go(&self, volume: &Provisioned, node: &str) -> Result<(), Trouble> {
+        let name = self.attachment_of(volume, node);
+        let deleted = self.doubles.api.delete("volumeattachments", &name);
+        deleted.map_err(|failure| format!("{failure:?}"))?;
+        Ok(())
+    }
+
     async fn probe(&self) -> Option<bool> {
         self.controller.probe().await
     }

@@ -66,6 +66,16 @@ pub trait World: Send + Sync {
     /// The Node object is deleted. Its machine is not asked.
     async fn delete_node(&self, node: &str) -> Result<(), Trouble>;
 
+    /// A new machine joins under the name of a node that was deleted.
+    async fn set_up_node(&self, node: &str) -> Result<(), Trouble>;
+
+    /// The machine of a node is dead for Kubernetes, and an operator says so with the taint
+    /// `node.kubernetes.io/out-of-service`. What the machine still has open is not asked.
+    async fn taint_out_of_service(&self, node: &str) -> Result<(), Trouble>;
+
+    /// Kubernetes takes the pod from a node that is out of service, and lets go of its volume.
+    async fn let_go(&self, volume: &Provisioned, node: &str) -> Result<(), Trouble>;
+
     /// Probe: ready or not; `None` when it gave no answer in time.
     async fn probe(&self) -> Option<bool>;
 

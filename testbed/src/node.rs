@@ -10,7 +10,7 @@ use std::sync::Mutex;
 
 use k8s_openapi::api::core::v1::Node as NodeObject;
 use k8s_openapi::api::storage::v1::CSINode;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -141,6 +141,22 @@ impl Node {
     pub async fn delete(&self) -> Result<(), Trouble> {
         self.power_off().await?;
         self.nodes().delete(&self.name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// An operator says that the machine is off: the taint `node.kubernetes.io/out-of-service`.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn taint_out_of_service(&self) -> Result<(), Trouble> {
+        let found = self.nodes().get(&self.name).await?;
+        let mut taints = found.spec.and_then(|spec| spec.taints).unwrap_or_default();
+        let taint = json!({
+            "key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute",
+        });
+        taints.push(serde_json::from_value(taint)?);
+        let patch = Patch::Merge(json!({"spec": {"taints": taints}}));
+        self.nodes().patch(&self.name, &PatchParams::default(), &patch).await?;
         Ok(())
     }
 

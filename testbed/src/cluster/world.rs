@@ -10,7 +10,7 @@ use rds_csi::sandbox::simulated::{self, Machines};
 use rds_csi::sandbox::world::{Answer, Nature, Patience, Provisioned, World};
 use rds_sim::routeros::Reboot;
 
-use super::{Cluster, objects};
+use super::{Cluster, DRIVER, objects};
 use crate::Trouble;
 
 /// The StorageClass of stories: bound at once.
@@ -126,6 +126,26 @@ impl World for Told<'_> {
 
     async fn delete_node(&self, node: &str) -> Result<(), Trouble> {
         self.cluster.node(node)?.delete().await
+    }
+
+    async fn set_up_node(&self, node: &str) -> Result<(), Trouble> {
+        let node = self.cluster.node(node)?;
+        node.register(DRIVER).await?;
+        node.power_on().await
+    }
+
+    async fn taint_out_of_service(&self, node: &str) -> Result<(), Trouble> {
+        let node = self.cluster.node(node)?;
+        node.power_off().await?;
+        node.taint_out_of_service().await
+    }
+
+    async fn let_go(&self, volume: &Provisioned, node: &str) -> Result<(), Trouble> {
+        // The pod garbage collector would take it once the node is NotReady; the controller-manager
+        // does the rest.
+        let now = DeleteParams::default().grace_period(0);
+        self.cluster.pods().delete(&Self::pod(volume, node), &now).await?;
+        Ok(())
     }
 
     async fn probe(&self) -> Option<bool> {

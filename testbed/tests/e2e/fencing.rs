@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Node;
-use kube::Api;
-use kube::api::{Patch, PatchParams};
 use rds_csi_testbed::cluster::objects;
-use rds_csi_testbed::{Cluster, wait};
+use rds_csi_testbed::wait;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -37,8 +34,9 @@ async fn a_dead_node_that_is_tainted_out_of_service_is_fenced_and_its_pod_moves_
 
     let figures = Figures::from_now(&cluster);
     let begun = Instant::now();
-    cluster.node(&node).unwrap().power_off().await.unwrap();
-    out_of_service(&cluster, &node).await;
+    let machine = cluster.node(&node).unwrap();
+    machine.power_off().await.unwrap();
+    machine.taint_out_of_service().await.unwrap();
     wait::until("the old machine is cut off", STEP, async || {
         if host.is_live() { Err("it is still connected") } else { Ok(()) }
     })
@@ -65,15 +63,4 @@ async fn a_dead_node_that_is_tainted_out_of_service_is_fenced_and_its_pod_moves_
     assert!(connect(&cluster, &old).is_err(), "the dead machine comes back and is refused");
     connect(&cluster, &new).unwrap().write(4096).unwrap();
     finish(cluster).await;
-}
-
-async fn out_of_service(cluster: &Cluster, node: &str) {
-    let nodes: Api<Node> = Api::all(cluster.api.clone());
-    let mut taints = nodes.get(node).await.unwrap().spec.unwrap().taints.unwrap_or_default();
-    let taint = json!({
-        "key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute",
-    });
-    taints.push(serde_json::from_value(taint).unwrap());
-    let patch = Patch::Merge(json!({"spec": {"taints": taints}}));
-    nodes.patch(node, &PatchParams::default(), &patch).await.unwrap();
 }
