@@ -231,6 +231,10 @@ pub trait Host: Send + Sync + 'static {
     /// lost. What is killed in the middle leaves [`Signature::Zeros`], [`Signature::Unfinished`]
     /// or [`Signature::Other`].
     async fn format(&self, device: &Device, kind: &str) -> Result<(), Error>;
+    /// Does a file system, or a program, hold the device for itself? An unmount takes the mount out of
+    /// [`Host::mounts`] first, and writes what is left only then (`cleanup_mnt` in `fs/namespace.c`):
+    /// while this says yes, ending the connection loses it. A device that is gone is held by nobody.
+    async fn is_claimed(&self, device: &Device) -> Result<bool, Error>;
     /// Lets a mounted file system grow to the size of its device. Nothing to do is no error.
     async fn grow(&self, device: &Device, kind: &str, mounted_at: &Path) -> Result<(), Error>;
     /// All mounts of this process's namespace.
@@ -248,7 +252,7 @@ pub trait Host: Send + Sync + 'static {
     async fn bind(&self, source: &Path, target: &Path, read_only: bool) -> Result<(), Error>;
     /// Takes away the topmost mount at `target`. Never lazily, never by force. That nothing is
     /// mounted there is no error. After [`Kind::Stuck`] it may still happen, for instance when the
-    /// controller is deleted: [`Host::mounts`] shows it.
+    /// controller is deleted; [`Host::mounts`] does not show it any more, [`Host::is_claimed`] does.
     async fn unmount(&self, target: &Path) -> Result<(), Error>;
     /// What a path is, without following a symbolic link at its end.
     async fn entry(&self, path: &Path) -> Result<Entry, Error>;

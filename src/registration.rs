@@ -99,7 +99,8 @@ pub async fn offer(
             .add_service(RegistrationServer::new(answers))
             .serve_with_incoming_shutdown(socket, until.cancelled_owned());
         let vanished = async {
-            while self::identity(&path) == identity {
+            // None where it vanished before it was looked at.
+            while identity.is_some() && self::identity(&path) == identity {
                 sleep(LOOK_PERIOD).await;
             }
         };

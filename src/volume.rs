@@ -188,6 +188,12 @@ impl Nqn {
         Err(Refused::value(text, "is no NQN: nqn., then A-Z a-z 0-9 . : - _, 223 bytes at most"))
     }
 
+    /// A name as a box exports it: an NQN or, from RouterOS before 7.21, the name of a slot.
+    pub fn exported(text: &str) -> Result<Self, Refused> {
+        Self::parse(text)
+            .or_else(|why| Slot::parse(text).map(|slot| Self::of_slot(&slot)).map_err(|_| why))
+    }
+
     /// Would [`Nqn::parse`] take it?
     pub fn is_nqn(text: &str) -> bool {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b':' | b'-' | b'_');

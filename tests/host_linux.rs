@@ -111,7 +111,9 @@ async fn every_kind_of_file_system_is_made_mounted_bound_grown_and_found_again()
 
         let staging = bench.directory("staging").await;
         let options = ["noatime,nosuid".to_owned(), "nodev".to_owned()];
+        assert!(!host.is_claimed(device).await.unwrap(), "{kind}");
         host.mount(device, &staging, kind, &options).await.unwrap();
+        assert!(host.is_claimed(device).await.unwrap(), "{kind}");
         let mounted = bench.mounted(&staging).await;
         assert_eq!(mounted.len(), 1);
         assert_eq!(mounted[0].number, device.number, "{kind}");
@@ -151,6 +153,7 @@ async fn every_kind_of_file_system_is_made_mounted_bound_grown_and_found_again()
             host.unmount(path).await.unwrap();
         }
         assert!(bench.mounted(&staging).await.is_empty());
+        assert!(!host.is_claimed(device).await.unwrap(), "{kind}");
         host.mount(device, &staging, kind, &["ro".to_owned()]).await.unwrap();
         let again = bench.mounted(&staging).await;
         assert!(again[0].read_only && again[0].file_system_read_only);

@@ -1,7 +1,7 @@
 //! What the word of a node's agent, or its silence, means for one volume.
 
 use super::ledger::{Formatted, Record};
-use crate::agent::{Connection, Formatting, Proven};
+use crate::agent::{Formatting, Proven};
 
 /// What is known of a host through its node's agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,8 @@ pub enum Agent {
     Alive,
     /// The host has no controller of the volume.
     ControllerGone,
-    /// The host was started anew since it held the volume.
+    /// The host was started anew since it was last heard, and its agent cannot see its kernel. That it
+    /// has not connected again since is not shown.
     NewBoot,
     /// The host has a controller of the volume.
     ControllerLive,
@@ -44,8 +45,8 @@ pub fn agent(heard: Heard<'_>, spoke: bool, names: &[String], boot_then: Option<
     // A controller counts whatever the boot: under a name that comes back it is one that waits.
     match names.iter().any(|name| said.has_controller_of(name)) {
         true => Agent::ControllerLive,
-        false if is_new => Agent::NewBoot,
         false if said.sees() => Agent::ControllerGone,
+        false if is_new => Agent::NewBoot,
         false => Agent::Alive,
     }
 }
@@ -59,7 +60,7 @@ impl Agent {
 
     /// Has the host let go of the volume, although nobody else says so?
     pub fn has_let_go(self) -> bool {
-        matches!(self, Self::ControllerGone | Self::NewBoot)
+        self == Self::ControllerGone
     }
 
     /// For a person, after "the agent of node x".
@@ -80,7 +81,7 @@ impl Agent {
 pub enum Said {
     /// Not enough: one of them did not say, or has begun.
     Nothing,
-    /// None of them has begun, and none can begin any more.
+    /// None of them has begun.
     Unformatted,
     /// There is a file system.
     Formatted,
@@ -94,8 +95,7 @@ pub fn said(word: Option<&Proven>, nqn: &str) -> Said {
         None => Said::Unformatted,
         Some(seen) => match (seen.formatting, seen.connection) {
             (Formatting::Done, _) => Said::Formatted,
-            // While it is connected it may yet begin.
-            (Formatting::None, Connection::Gone) => Said::Unformatted,
+            // What is noted is being staged, or is staged: it may begin at any moment.
             _ => Said::Nothing,
         },
     }
@@ -124,7 +124,7 @@ pub fn formatted_after(record: &Record, said: Said) -> Formatted {
 #[cfg(test)]
 mod test {
     use super::*;
-    use crate::agent::{Asked, Challenge, Keys, Report, VolumeWord, open, seal};
+    use crate::agent::{Asked, Challenge, Connection, Keys, Report, VolumeWord, open, seal};
     use crate::attachment::ledger::ClusterTag;
     use crate::volume::NodeName;
 
@@ -160,7 +160,7 @@ mod test {
             (Heard::Sign, true, None, Alive),
             (Heard::Word(&none), false, None, ControllerGone),
             (Heard::Word(&none), true, Some("boot-1"), ControllerGone),
-            (Heard::Word(&none), true, Some("boot-0"), NewBoot),
+            (Heard::Word(&none), true, Some("boot-0"), ControllerGone),
             (Heard::Word(&other), true, None, ControllerGone),
             (Heard::Word(&ours), true, None, ControllerLive),
             (Heard::Word(&ours), false, None, ControllerLive),
@@ -181,7 +181,7 @@ mod test {
             (Agent::Silent, false, false),
             (Agent::Alive, false, false),
             (Agent::ControllerGone, true, true),
-            (Agent::NewBoot, true, true),
+            (Agent::NewBoot, true, false),
             (Agent::ControllerLive, false, false),
         ];
         for (agent, lets_in, has_let_go) in table {
@@ -194,7 +194,7 @@ mod test {
         use Connection::{Connecting, Gone, Live};
         let one = |connection, formatting| proven(Some(vec![word(NQN, connection, formatting)]));
         let table = [
-            (Some(one(Gone, Formatting::None)), Said::Unformatted),
+            (Some(one(Gone, Formatting::None)), Said::Nothing),
             (Some(one(Live, Formatting::None)), Said::Nothing),
             (Some(one(Connecting, Formatting::None)), Said::Nothing),
             (Some(one(Gone, Formatting::Begun)), Said::Nothing),

@@ -70,7 +70,7 @@ pub fn make_anew(record: &Record, cluster: ClusterTag, is_claimed: bool) -> bool
 
 /// Does the name end in the UID of a claim, as the external-provisioner makes names
 /// (`pvc-<random UUID>`)?
-fn is_of_one_claim(slot: &str) -> bool {
+pub fn is_of_one_claim(slot: &str) -> bool {
     const UUID: usize = 36;
     let Some((prefix, uid)) = slot.len().checked_sub(UUID).and_then(|at| slot.split_at_checked(at))
     else {

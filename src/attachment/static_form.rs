@@ -83,10 +83,11 @@ pub fn vouched(old: OldHost) -> Option<Vouched> {
     match (old.agent, old.order) {
         _ if old.list_is_proven => Some(Vouched::HostList),
         _ if old.returns => Some(Vouched::Returns),
-        (Agent::ControllerGone | Agent::NewBoot, _) => Some(Vouched::Agent),
+        (Agent::ControllerGone, _) => Some(Vouched::Agent),
         (Agent::ControllerLive, _) => None,
-        (Agent::NeverAnswered | Agent::Silent | Agent::Alive, Order::None) => None,
-        (Agent::NeverAnswered | Agent::Silent | Agent::Alive, order) => Some(Vouched::Order(order)),
+        // A new boot alone: it may have connected again since.
+        (_, Order::None) => None,
+        (_, order) => Some(Vouched::Order(order)),
     }
 }
 
@@ -108,7 +109,8 @@ mod test {
             (Alive, Order::None, false, false, None),
             (Alive, Deleted, false, false, Some(Vouched::Order(Deleted))),
             (ControllerGone, Order::None, false, false, Some(Vouched::Agent)),
-            (NewBoot, Order::None, false, false, Some(Vouched::Agent)),
+            (NewBoot, Order::None, false, false, None),
+            (NewBoot, Deleted, false, false, Some(Vouched::Order(Deleted))),
             (ControllerLive, Order::None, false, false, None),
             (ControllerLive, OutOfService, false, false, None),
             (ControllerLive, Deleted, false, false, None),

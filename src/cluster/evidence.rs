@@ -27,8 +27,9 @@ use super::events::{Poster, Writer};
 use super::request::Requests;
 use super::volumes::Volumes;
 use super::{About, ClusterError, CopyState, Notice, Volume, tasks};
+use crate::attachment::leftover::is_of_one_claim;
 use crate::attachment::sweep::{Attested, Bound, Claimed};
-use crate::volume::{Handle, NodeName, hex};
+use crate::volume::{Handle, NodeName, Slot, hex};
 
 /// Evidence of one volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,7 +182,7 @@ impl Evidence for KubeEvidence {
             is_it = other;
         }
         let about = about(&answer, &self.node);
-        Ok(Found { attested: attested(answer, &is_it), about })
+        Ok(Found { attested: attested(answer, &is_it, &volume.slot), about })
     }
 
     fn post(&self, notice: Notice) {
@@ -189,8 +190,11 @@ impl Evidence for KubeEvidence {
     }
 }
 
-fn attested(answer: Answer, handle: &str) -> Attested {
+fn attested(answer: Answer, handle: &str, slot: &Slot) -> Attested {
     let volume = match answer.pv {
+        // Without a VolumeAttachment the PV's name is a guess, which is right only where a
+        // provisioner chose both.
+        None if answer.attachment.is_none() && !is_of_one_claim(slot.as_str()) => Claimed::Untold,
         None => Claimed::Gone,
         Some(Some(pv)) if pv.handle == handle => match (&pv.copy, &pv.copied) {
             (CopyState::Present(copy), Some(record)) => {

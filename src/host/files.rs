@@ -114,8 +114,25 @@ pub fn usage(path: &Path) -> Result<Usage, Error> {
 /// # Errors
 /// The kernel's; [`Kind::Missing`] when the node is another device's, or none.
 pub fn open_device(device: &Device) -> Result<File, Error> {
+    open(device, OFlags::DIRECT)
+}
+
+/// Does somebody hold the device for himself? A mounted file system does until it has written
+/// everything (open(2): `O_EXCL` of a block device fails with EBUSY while it is in use).
+pub fn is_claimed(device: &Device) -> Result<bool, Error> {
+    match open(device, OFlags::EXCL) {
+        Ok(_) => Ok(false),
+        Err(error) => match error.kind {
+            Kind::Busy => Ok(true),
+            Kind::Missing => Ok(false),
+            _ => Err(error),
+        },
+    }
+}
+
+fn open(device: &Device, flags: OFlags) -> Result<File, Error> {
     let path = &device.path;
-    let flags = i32::try_from(OFlags::DIRECT.bits()).unwrap_or_default();
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
     let mut options = File::options();
     let opened = options.read(true).custom_flags(flags).open(path);
     let opened = opened.map_err(|error| failed("open", path, error))?;

@@ -231,6 +231,11 @@ impl Host for Linux {
         .await
     }
 
+    async fn is_claimed(&self, device: &Device) -> Result<bool, Error> {
+        let own = device.clone();
+        self.look(&device.path, move |_| files::is_claimed(&own)).await
+    }
+
     async fn format(&self, device: &Device, kind: &str) -> Result<(), Error> {
         let _held = self.hold(device).await?;
         slog::debug!(self.log, "making a file system"; "device" => %device.path.display(),

@@ -140,8 +140,8 @@ fn controller(folder: &Path, name: &str) -> io::Result<Option<Controller>> {
     if text(folder, "transport")? == "pcie" {
         return Ok(None);
     }
-    // An NQN that we would not have made is none of ours.
-    let Ok(nqn) = Nqn::parse(&text(folder, "subsysnqn")?) else { return Ok(None) };
+    // A name that no box of ours exports is none of ours.
+    let Ok(nqn) = Nqn::exported(&text(folder, "subsysnqn")?) else { return Ok(None) };
     Ok(Some(Controller {
         name: name.to_owned(),
         nqn,

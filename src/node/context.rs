@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::host::{Connect, Timing};
-use crate::volume::{Nqn, Refused, Slot};
+use crate::volume::{Nqn, Refused};
 
 /// What a node was told about an attachment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub fn read(
         })
     };
     let about = |key: &str, why: &dyn Display| Refused(format!("publish_context[{key}]: {why}"));
-    let nqn = nqn(get("nqn")?).map_err(|why| about("nqn", &why))?;
+    let nqn = Nqn::exported(get("nqn")?).map_err(|why| about("nqn", &why))?;
     let address = get("nvmeAddress")?;
     if address.is_empty() || address.contains(|c: char| c == ',' || c.is_whitespace()) {
         let why = Refused::value(address, "is neither an IP address nor a host name");
@@ -102,12 +102,6 @@ fn timing(volume: &BTreeMap<String, String>, usual: &Timing) -> Result<Timing, R
         timing.keep_alive = duration(given);
     }
     Ok(timing)
-}
-
-/// An NQN as a box exports it: a proper one or, from RouterOS before 7.21, the name of a slot.
-pub(super) fn nqn(text: &str) -> Result<Nqn, Refused> {
-    Nqn::parse(text)
-        .or_else(|why| Slot::parse(text).map(|slot| Nqn::of_slot(&slot)).map_err(|_| why))
 }
 
 fn number<T>(text: &str, range: RangeInclusive<T>) -> Result<T, Refused>

@@ -63,7 +63,7 @@ impl Node {
             staging: &wanted.stage.staging,
             target: &wanted.target,
             block: capability.medium == Medium::Block,
-            read_only: wanted.read_only || capability.mode.is_read_only(),
+            read_only: wanted.read_only || capability.is_read_only(),
             alone: capability.mode == AccessMode::SingleNodeSingleWriter,
             device,
         };

@@ -249,9 +249,12 @@ impl Staging<'_> {
             let is_shown = |mount: &Mount| seen.devices.iter().any(|device| is_of(mount, device));
             // A device is staged without being mounted.
             let is_staged = self.wanted.used == Use::Block && !self.connected;
-            if is_staged || seen.mounts.iter().any(is_shown) {
+            // Another volume's connection is not ours to end.
+            let is_others = seen.claimed_by_another(volume, nqn).is_some();
+            if is_staged || is_others || seen.mounts.iter().any(is_shown) {
                 return Ok(());
             }
+            node.settled(nqn).await?;
             for controller in seen.to(nqn) {
                 node.parts.host.disconnect(&controller.name, nqn).await?;
             }
@@ -277,7 +280,7 @@ impl<'a> Wanted<'a> {
         let (used, options) = match &stage.capability.medium {
             Medium::Block => (Use::Block, &[][..]),
             Medium::FileSystem { fs_type, mount_flags } => {
-                let read_only = stage.capability.mode.is_read_only();
+                let read_only = stage.capability.is_read_only();
                 (Use::Mount { kind: fs_type.clone(), read_only }, &mount_flags[..])
             }
         };

@@ -103,7 +103,7 @@ mod any_nqn {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Nqn, D::Error> {
         let text = String::deserialize(from)?;
-        crate::node::context::nqn(&text).map_err(D::Error::custom)
+        Nqn::exported(&text).map_err(D::Error::custom)
     }
 }
 

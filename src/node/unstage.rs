@@ -52,10 +52,20 @@ impl Node {
                     }
                 }
                 Step::Disconnect(controller) => {
-                    let ended = host.disconnect(&controller.name, &controller.nqn).await;
+                    let nqn = &controller.nqn;
+                    let ended = match self.settled(nqn).await {
+                        Err(error) if is_waiting(&error) && !seen.is_live(nqn) => {
+                            self.give_up(volume, nqn, error).await
+                        }
+                        Err(error) => Err(error.into()),
+                        Ok(()) => {
+                            let ended = host.disconnect(&controller.name, nqn).await;
+                            ended.map_err(Error::from)
+                        }
+                    };
                     info!(self.parts.log, "disconnected"; "volume" => shown(volume),
-                        "nqn" => %controller.nqn, "ok" => ended.is_ok());
-                    (Point::Disconnected, ended.map_err(Error::from))
+                        "nqn" => %nqn, "ok" => ended.is_ok());
+                    (Point::Disconnected, ended)
                 }
                 Step::Forget => {
                     let done = match &seen.note {
@@ -70,6 +80,22 @@ impl Node {
         }
         let what = format!("volume {} did not settle in {STEPS_MAX} steps", shown(volume));
         Err(Error::new(Kind::Unavailable, what))
+    }
+
+    /// Is everything written that file systems had for the devices behind this NQN? One whose unmount
+    /// passed its deadline is mounted nowhere any more, and may go on writing.
+    pub(super) async fn settled(&self, nqn: &Nqn) -> Result<(), host::Error> {
+        for device in self.parts.host.devices(nqn).await? {
+            if self.parts.host.is_claimed(&device).await? {
+                let what = format!(
+                    "{} is held by a file system that is being unmounted, or by a program: what was \
+                     written may not be on the box yet",
+                    device.path.display()
+                );
+                return Err(host::Error::new(host::Kind::Stuck, what));
+            }
+        }
+        Ok(())
     }
 
     /// The unmount waits for data to be written to a box that is away. Where nothing written under

@@ -147,6 +147,10 @@ impl Operations {
         next: Record,
     ) -> Result<Attached, Error> {
         self.check_old_hosts(ground, &wanted.node, from).await?;
+        // Who has spoken decides below who stays shut out: read before anything is changed.
+        if ground.copy.as_ref().is_some_and(|copy| !copy.fenced_from.is_empty()) {
+            self.agents.recall().await?;
+        }
         let terms = ground.terms(&next, std::slice::from_ref(&wanted.node))?;
         let text = from.text();
         let change = Wanted { from: &text, to: &next, terms: Some(&terms), grow_to: None };

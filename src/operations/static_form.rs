@@ -34,7 +34,7 @@ impl Operations {
 
     /// Is the host on this node no longer to be waited for? `uid` is that of the Node object when it
     /// was shut out, `boot_id` the start of its kernel then, where they are known.
-    pub(super) async fn vouch(
+    async fn vouch(
         &self,
         ground: &Ground,
         node: &NodeName,
@@ -42,16 +42,37 @@ impl Operations {
         boot_id: Option<&str>,
         returns: bool,
     ) -> Result<Vouched, Error> {
-        if let Some(why) = self.blindness() {
-            let message = format!("{why}: nothing is known of node {node}");
-            return Err(Error::new(Kind::Unavailable, message));
-        }
-        let order = order(self.cluster.node(node).await?.as_ref(), uid);
         // One who returns is let in whatever its agent says.
         let agent = match returns {
             true => Agent::NeverAnswered,
             false => self.agent_of(ground, node, boot_id).await?,
         };
+        self.vouch_with(ground, node, uid, agent, returns).await
+    }
+
+    /// The same for a volume of the first driver: its hosts connected under names of their own, which no
+    /// agent of ours sees, so only an order counts.
+    pub(super) async fn vouch_by_order(
+        &self,
+        ground: &Ground,
+        node: &NodeName,
+    ) -> Result<Vouched, Error> {
+        self.vouch_with(ground, node, None, Agent::NeverAnswered, false).await
+    }
+
+    async fn vouch_with(
+        &self,
+        ground: &Ground,
+        node: &NodeName,
+        uid: Option<&str>,
+        agent: Agent,
+        returns: bool,
+    ) -> Result<Vouched, Error> {
+        if let Some(why) = self.blindness() {
+            let message = format!("{why}: nothing is known of node {node}");
+            return Err(Error::new(Kind::Unavailable, message));
+        }
+        let order = order(self.cluster.node(node).await?.as_ref(), uid);
         // No drill has proven the list of hosts.
         let old = OldHost { agent, order, returns, list_is_proven: false };
         let Some(vouched) = vouched(old) else {

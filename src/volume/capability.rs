@@ -63,6 +63,17 @@ impl AccessMode {
 }
 
 impl Capability {
+    /// Does nobody write: by the access mode, or by the option `ro`?
+    pub fn is_read_only(&self) -> bool {
+        let asks = match &self.medium {
+            Medium::Block => false,
+            Medium::FileSystem { mount_flags, .. } => {
+                mount_flags.iter().flat_map(|flags| flags.split(',')).any(|flag| flag == "ro")
+            }
+        };
+        asks || self.mode.is_read_only()
+    }
+
     /// Why we cannot serve it, or `None`. A file system that several nodes write to would destroy
     /// itself; a block device is the business of whoever opens it (live migration).
     pub fn unsupported(&self) -> Option<String> {

@@ -3,7 +3,7 @@
 use tonic::Code;
 
 use super::{GIB, code, first};
-use crate::kubelet::{Attachment, Kubelet, file_system, pod};
+use crate::kubelet::{Attachment, Kubelet, block, file_system, pod};
 
 #[tokio::test(start_paused = true)]
 async fn what_is_mounted_stays_so_while_the_box_is_away() {
@@ -52,10 +52,38 @@ async fn unstaging_waits_for_a_box_that_is_away_unless_the_generation_is_over() 
     let (kernel, kubelet, volume) = first("ext4");
     kubelet.stage(&volume).await.unwrap();
     kernel.change(|world| world.away = true);
-    assert_eq!(code(kubelet.unstage(&volume).await), Code::DeadlineExceeded);
-    assert_eq!((kernel.connected().len(), kernel.mounted(&volume.staging())), (1, 1));
+    // The mount is gone with the first attempt; what it has to write is not.
+    for _ in 0..3 {
+        assert_eq!(code(kubelet.unstage(&volume).await), Code::DeadlineExceeded);
+        assert_eq!((kernel.connected().len(), kernel.mounted(&volume.staging())), (1, 0));
+    }
     Kubelet::told(&kernel, true).unstage(&volume).await.unwrap();
-    assert_eq!((kernel.connected().len(), kernel.mounted(&volume.staging())), (0, 0));
+    assert!(kernel.connected().is_empty());
+    kernel.change(|world| assert_eq!(world.lost, std::slice::from_ref(&volume.nqn)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_unmount_has_still_to_write_is_written_when_the_box_returns() {
+    let (kernel, kubelet, volume) = first("ext4");
+    kubelet.stage(&volume).await.unwrap();
+    kernel.change(|world| world.away = true);
+    assert_eq!(code(kubelet.unstage(&volume).await), Code::DeadlineExceeded);
+    assert_eq!(code(Kubelet::new(&kernel).unstage(&volume).await), Code::DeadlineExceeded);
+    kernel.change(|world| world.away = false);
+    kubelet.unstage(&volume).await.unwrap();
+    assert!(kernel.connected().is_empty());
+    kernel.change(|world| assert!(world.lost.is_empty()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_under_the_name_of_another_one_does_not_end_that_ones_connection() {
+    let (kernel, kubelet, volume) = first("ext4");
+    let raw = Attachment { capability: block(), ..volume.clone() };
+    kubelet.stage(&raw).await.unwrap();
+    let mut other = Attachment::new("w", 1, true, file_system("ext4"));
+    other.context.insert("nqn".into(), volume.nqn.clone());
+    assert_eq!(code(kubelet.stage(&other).await), Code::FailedPrecondition);
+    assert_eq!(kernel.connected(), std::slice::from_ref(&volume.nqn));
 }
 
 #[tokio::test(start_paused = true)]

@@ -55,6 +55,7 @@ async fn mount_options_that_reach_beyond_the_volume_are_refused_and_others_are_p
         ("noatime,rshared", Code::InvalidArgument),
         ("offset=4096", Code::InvalidArgument),
         ("remount", Code::InvalidArgument),
+        ("dev", Code::InvalidArgument),
     ] {
         let (kernel, kubelet, mut volume) = first("ext4");
         let Some(pb::volume_capability::AccessType::Mount(mount)) =
@@ -66,6 +67,23 @@ async fn mount_options_that_reach_beyond_the_volume_are_refused_and_others_are_p
         assert_eq!(code(kubelet.stage(&volume).await), wanted, "{flag}");
         assert_eq!(kernel.calls("connect"), usize::from(wanted == Code::Ok), "{flag}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_option_ro_makes_a_volume_read_only_from_end_to_end() {
+    let (kernel, kubelet, mut volume) = first("ext4");
+    kubelet.stage(&volume).await.unwrap();
+    kubelet.unstage(&volume).await.unwrap();
+    if let Some(pb::volume_capability::AccessType::Mount(mount)) =
+        &mut volume.capability.access_type
+    {
+        mount.mount_flags = vec!["noatime,ro".into()];
+    }
+    for _ in 0..2 {
+        kubelet.stage(&volume).await.unwrap();
+        kubelet.publish(&volume, &pod("a")).await.unwrap();
+    }
+    assert_eq!((kernel.mounted(&volume.staging()), kernel.mounted(&pod("a"))), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -231,6 +231,8 @@ async fn a_silent_node_is_closed_out_and_keeps_its_volume_until_it_is_vouched_fo
         world.ready("node-a", "Unknown").await;
         assert_eq!(done(&world.pass().await), [("report", 1)], "never fenced");
         assert!(host.is_live());
+        // Nor does an agent vouch for a host that the first driver connected, under a name of its own.
+        world.says("node-a", "b1", Vec::new()).await;
         for _ in 0..2 {
             let waits = world.unpublish("old", "node-a").await.unwrap_err();
             assert_eq!(waits.kind, Kind::Precondition, "{waits}");

@@ -78,6 +78,10 @@ pub struct World {
     /// A part of every path is a symbolic link, and mounts show where it leads.
     pub linked: bool,
     pub violations: Vec<String>,
+    /// The connections that were ended while a file system had something to write.
+    pub lost: Vec<String>,
+    /// Minor numbers of devices that an unmount has still to write to.
+    claimed: BTreeSet<u32>,
     /// Counts of calls, by name.
     pub calls: BTreeMap<&'static str, usize>,
     links: BTreeMap<String, Link>,
@@ -332,7 +336,10 @@ impl Host for Kernel {
         let mut world = self.world();
         world.call("disconnect");
         if world.links.get(controller).is_some_and(|link| link.nqn == *nqn) {
-            world.links.remove(controller);
+            let link = world.links.remove(controller);
+            if let Some(link) = link.filter(|link| world.claimed.remove(&link.number.minor)) {
+                world.lost.push(link.nqn.to_string());
+            }
         }
         Ok(())
     }
@@ -368,6 +375,15 @@ impl Host for Kernel {
 
     fn changes(&self) -> watch::Receiver<u64> {
         self.told.subscribe()
+    }
+
+    async fn is_claimed(&self, device: &Device) -> Result<bool, Error> {
+        let mut world = self.world();
+        let writes = |link: &Link| link.state == ControllerState::Live;
+        if world.link_of(device.number).is_none_or(writes) {
+            world.claimed.remove(&device.number.minor);
+        }
+        Ok(world.claimed.contains(&device.number.minor))
     }
 
     async fn signature(&self, device: &Device) -> Result<Signature, Error> {
@@ -525,10 +541,11 @@ impl Host for Kernel {
         let number = world.mounts[at].mount.number;
         let last = world.mounts.iter().filter(|one| one.mount.number == number).count() == 1;
         let waits = world.link_of(number).is_some_and(|link| link.state != ControllerState::Live);
+        world.mounts.remove(at);
         if last && waits {
+            world.claimed.insert(number.minor);
             return fail(Kind::Stuck, "the unmount waits for the box");
         }
-        world.mounts.remove(at);
         Ok(())
     }
 

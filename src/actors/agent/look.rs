@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::staged::{StagedVolume, StagedVolumes};
-use crate::agent::{Connection, Formatting, VolumeWord, generation, volume_name};
+use crate::agent::{Connection, Formatting, VolumeWord, volume_name};
 use crate::host::{Controller, ControllerState, Device, Host, Mount};
 use crate::logging::Chain;
 use crate::volume::{Handle, Nqn, Slot};
@@ -53,7 +53,8 @@ pub async fn look(
     }
     for controller in controllers {
         let as_us = |ours: &Nqn| controller.host_nqn.as_deref() == Some(ours.as_str());
-        let is_ours = host_nqn.is_some_and(as_us) && generation(controller.nqn.as_str()).is_some();
+        // Whatever its name: the name of a slot comes back, and matters the more.
+        let is_ours = host_nqn.is_some_and(as_us);
         let nqn = controller.nqn.clone();
         if is_ours || items.contains_key(nqn.as_str()) {
             let item = items.entry(nqn.to_string()).or_insert_with(|| Item::new(nqn));

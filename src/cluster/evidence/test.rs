@@ -107,17 +107,20 @@ async fn everything_that_is_said_of_a_volume_is_found_with_two_requests() {
 #[tokio::test(start_paused = true)]
 async fn only_an_object_that_is_not_there_at_all_is_gone() {
     let record = record();
-    for (answer, expected) in [
-        (None, Claimed::Gone),
-        (Some(pv("v", "other", "v", Some(&record))), Claimed::Untold),
-        (Some(pv("v", "d", "second/v", Some(&record))), Claimed::Untold),
-        (Some(pv("v", "d", "v", None)), Claimed::Untold),
+    let of_a_claim = "pvc-0b7f0a5e-1111-4222-8333-444444444444";
+    for (slot, answer, expected) in [
+        (of_a_claim, None, Claimed::Gone),
+        // The PV of a volume that a person made may be called anything.
+        ("v", None, Claimed::Untold),
+        ("v", Some(pv("v", "other", "v", Some(&record))), Claimed::Untold),
+        ("v", Some(pv("v", "d", "second/v", Some(&record))), Claimed::Untold),
+        ("v", Some(pv("v", "d", "v", None)), Claimed::Untold),
     ] {
         let (evidence, mut mock) = rig();
-        let volume = Handle::parse("v").unwrap();
+        let volume = Handle::parse(slot).unwrap();
         let (found, ()) = tokio::join!(evidence.of(&volume, true), async {
-            mock.expect(Method::GET, &va_path("v")).await.fail(404, "NotFound");
-            let call = mock.expect(Method::GET, &pv_path("v")).await;
+            mock.expect(Method::GET, &va_path(slot)).await.fail(404, "NotFound");
+            let call = mock.expect(Method::GET, &pv_path(slot)).await;
             match answer.clone() {
                 None => call.fail(404, "NotFound"),
                 Some(object) => call.ok(object),

@@ -6,6 +6,7 @@ use super::text;
 use super::{capability, invalid};
 use crate::grpc::csi as pb;
 use crate::host::Timing;
+use crate::host::options;
 use crate::node::{Expand, HealthQuery, Publish, Stage, StatsQuery, Unpublish, Unstage, context};
 use crate::operations::{Error, Kind};
 use crate::volume::capability::Medium;
@@ -85,40 +86,11 @@ impl TryFrom<ToNode<'_, pb::NodeStageVolumeRequest>> for Stage {
 
 /// Options that reach beyond the volume are refused before anything is begun.
 fn mount_options(field: &str, flags: &[String]) -> Result<(), Error> {
-    for flag in flags.iter().flat_map(|flag| flag.split(',')) {
-        let word = flag.split('=').next().unwrap_or(flag);
-        if FORBIDDEN.contains(&word) {
-            let what = "reaches beyond the volume and is not allowed; leave it out";
-            return Err(invalid(field, Refused::value(flag, what)));
-        }
+    match options::sort(flags) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(invalid(field, Refused(why.what))),
     }
-    Ok(())
 }
-
-/// Other mounts, other namespaces, other devices. The host refuses them as well; here the answer is
-/// INVALID_ARGUMENT, before anything is connected.
-const FORBIDDEN: [&str; 20] = [
-    "bind",
-    "rbind",
-    "move",
-    "remount",
-    "shared",
-    "rshared",
-    "slave",
-    "rslave",
-    "private",
-    "rprivate",
-    "unbindable",
-    "runbindable",
-    "loop",
-    "offset",
-    "sizelimit",
-    "logdev",
-    "rtdev",
-    "journal_dev",
-    "journal_path",
-    "device",
-];
 
 impl TryFrom<ToNode<'_, pb::NodePublishVolumeRequest>> for Publish {
     type Error = Error;

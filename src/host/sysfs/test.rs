@@ -102,6 +102,16 @@ fn controllers_are_shown_with_their_state_and_local_disks_are_not() {
 }
 
 #[test]
+fn a_connection_under_the_name_of_a_slot_is_seen() {
+    let tree = Tree::new();
+    tree.controller("nvme0", "pvc-1", "connecting");
+    tree.controller("nvme1", "not a name", "live");
+    let found = tree.sysfs().controllers().unwrap();
+    let names: Vec<&str> = found.iter().map(|it| it.nqn.as_str()).collect();
+    assert_eq!(names, ["pvc-1"]);
+}
+
+#[test]
 fn with_multipath_the_device_is_the_head_and_never_a_path_or_a_partition() {
     let tree = Tree::new();
     tree.controller("nvme3", OURS, "live");

@@ -252,7 +252,7 @@ fn file_system(
             if known != *note {
                 return Ok(Step::Note(Box::new(known), Point::FileSystemNoted));
             }
-            let options = options(wanted, seen, kind, *read_only, uuid);
+            let options = options(wanted, kind, *read_only);
             Ok(Step::Mount(device.clone(), kind.clone(), options))
         }
         _ if is_empty && formatted => {
@@ -311,13 +311,7 @@ fn objection(
 }
 
 /// Options for mount(8).
-fn options(
-    wanted: &Wanted<'_>,
-    seen: &Seen,
-    kind: &str,
-    read_only: bool,
-    uuid: &str,
-) -> Vec<String> {
+fn options(wanted: &Wanted<'_>, kind: &str, read_only: bool) -> Vec<String> {
     let mut options = wanted.options.to_vec();
     let mut add = |option: &str| {
         if !options.iter().any(|given| given == option) {
@@ -327,9 +321,9 @@ fn options(
     if read_only {
         add("ro");
     }
-    // XFS refuses a second file system of one UUID: a clone, or what was restored beside its origin.
-    let is_twin = |other: &Note| other.uuid.as_deref() == Some(uuid) && other.boot == seen.boot;
-    if kind == "xfs" && seen.others.iter().any(is_twin) {
+    // XFS refuses a second file system of one UUID: a clone, what was restored beside its origin, and
+    // the same one beside its own dead mount. Which device it is, NQN and number say.
+    if kind == "xfs" {
         add("nouuid");
     }
     options

@@ -27,7 +27,7 @@ impl Operations {
             Answer::Reopen => self.reopen(ground, wanted, old, &view).await?,
             Answer::Export => self.export(ground, wanted, old, sharing).await?,
             Answer::ExportAfter(node) => {
-                self.vouch(ground, &node, None, None, false).await?;
+                self.vouch_by_order(ground, &node).await?;
                 self.export(ground, wanted, old, sharing).await?;
             }
             Answer::Refuse(refusal) => return Err(self.refuse(ground, &refusal)),

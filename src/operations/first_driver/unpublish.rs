@@ -74,7 +74,7 @@ impl Operations {
             if self.is_ready(ground, view, ground.tag(node)) {
                 continue;
             }
-            let found = match self.vouch(ground, node, None, None, false).await {
+            let found = match self.vouch_by_order(ground, node).await {
                 Ok(_) => (Departure::Vouched, None),
                 Err(error) if error.kind == Kind::Precondition => (Departure::Silent, Some(error)),
                 Err(error) => return Err(error),
