@@ -19,6 +19,7 @@ pub mod node;
 pub mod node_plugin;
 pub mod operations;
 pub mod page;
+pub mod process;
 pub mod rds;
 pub mod registration;
 #[cfg(feature = "sandbox")]

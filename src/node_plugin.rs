@@ -1,29 +1,23 @@
 //! `rds-csi node`: the process around the [`NodeApp`].
 //!
-//! What can only fail for a reason that waiting does not mend fails before anything starts, and names
-//! the key. Neither a box nor the API server is needed, to start or later.
+//! Neither a box nor the API server is needed, to start or later.
 
-use std::fmt::Display;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use slog::{Logger, crit, info, o, warn};
-use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use slog::{Logger, info, warn};
 
 use crate::app::Error;
 use crate::app::node::{NodeApp, Parts};
 use crate::app::node_agent::Kubernetes;
 use crate::cli;
 use crate::config::{ConfigError, NodeConfig, NodeMode, Sources};
-use crate::controller::{pod, system};
-use crate::grpc::socket::Socket;
 use crate::host::Host;
 use crate::host::linux::{Deadlines, Linux, Settings};
-use crate::logging::{Chain, Logging};
 use crate::metrics::Metrics;
 use crate::node::{Faults, Generations, NobodyKnows};
+use crate::process::{self, Stop, failed};
 use crate::volume::NodeName;
 
 /// The variable with the name of the Node, as a DaemonSet gives it.
@@ -42,20 +36,8 @@ pub fn run(args: cli::NodeArgs) -> ExitCode {
             return ExitCode::from(cli::USAGE);
         }
     };
-    let logging = Logging::start(&config.log);
-    let log = logging.log.new(o!("version" => env!("CARGO_PKG_VERSION")));
-    let outcome = system(&log).and_then(|system| {
-        let outcome = system.block_on(serve(config, name, &log));
-        // Dropped, it would wait for a call that hangs in the kernel.
-        std::mem::forget(system);
-        outcome
-    });
-    let Err(error) = outcome else { return ExitCode::from(cli::SUCCESS) };
-    crit!(log, "the node plugin ends"; "error" => %error);
-    ExitCode::from(match error {
-        Error::Configuration(_) => cli::USAGE,
-        Error::Failed(_) => cli::FAILURE,
-    })
+    let logged = config.log.clone();
+    process::run("node plugin", &logged, |log, _| serve(config, name, log))
 }
 
 fn load(file: Option<std::path::PathBuf>) -> Result<NodeMode, ConfigError> {
@@ -75,20 +57,15 @@ fn name(given: Option<String>, config: &NodeConfig) -> Result<NodeName, String> 
     NodeName::parse(&text).map_err(|why| format!("the name of the Node: {why}"))
 }
 
-async fn serve(config: NodeMode, name: NodeName, log: &Logger) -> Result<(), Error> {
-    let (mut interrupt, mut terminate) =
-        (handled(SignalKind::interrupt())?, handled(SignalKind::terminate())?);
-    let listen = config.http.listen;
-    let http = TcpListener::bind(listen)
-        .await
-        .map_err(|error| failed(&format!("http.listen = \"{listen}\""), error))?;
-    make_folders(&config, log).await;
-    let socket = Socket::bind(&config.driver.endpoint, config.driver.endpoint_group)
-        .map_err(|error| failed("driver.endpoint", Chain(&error)))?;
+async fn serve(config: NodeMode, name: NodeName, log: Logger) -> Result<(), Error> {
+    let mut stopped = Stop::signals()?;
+    let http = process::http(config.http.listen).await?;
+    make_folders(&config, &log).await;
+    let socket = process::socket(&config.driver)?;
     let metrics =
         Metrics::new(prometheus::Registry::new()).map_err(|error| failed("metrics", error))?;
     let host: Arc<dyn Host> = Arc::new(Linux::new(settings(&config.node), log.clone()));
-    let kubernetes = Kubernetes::reach(&config, &name, &host, pod(), log).await;
+    let kubernetes = Kubernetes::reach(&config, &name, &host, process::pod(), &log).await;
     let generations: Arc<dyn Generations> = match &kubernetes {
         Some(kubernetes) => Arc::new(kubernetes.clone()),
         None => Arc::new(NobodyKnows),
@@ -103,13 +80,12 @@ async fn serve(config: NodeMode, name: NodeName, log: &Logger) -> Result<(), Err
         http,
         socket,
         metrics,
-        faults: faults(log),
-        log: log.clone(),
+        faults: faults(&log),
+        log,
     });
     let outcome = tokio::select! {
         why = app.failed() => Err(why),
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
+        () = stopped.asked() => Ok(()),
     };
     app.shutdown().await;
     outcome
@@ -157,12 +133,4 @@ fn faults(log: &Logger) -> Faults {
 #[cfg(not(feature = "simulation"))]
 fn faults(_: &Logger) -> Faults {
     Faults::default()
-}
-
-fn failed(what: &str, error: impl Display) -> Error {
-    Error::Failed(format!("{what}: {error}"))
-}
-
-fn handled(kind: SignalKind) -> Result<Signal, Error> {
-    signal(kind).map_err(|error| failed("cannot wait for signals", error))
 }

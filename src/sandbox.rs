@@ -29,8 +29,8 @@ use self::switches::Kind;
 use self::world::{Trouble, World as _};
 use crate::cli::{self, SandboxArgs};
 use crate::config::LogConfig;
-use crate::controller::system;
 use crate::logging::Logging;
+use crate::process::system;
 
 /// Stories told at a time: they mostly wait, for the time of a box and a cluster to pass.
 pub const ABREAST: usize = 8;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rds_csi::actors::supervision::{self, Entry};
 use rds_csi::app::Faults;
-use rds_csi::controller::system;
+use rds_csi::process::system;
 use rds_csi::sandbox::sidecars::Sidecars;
 use rds_csi::sandbox::simulated::{Plan, Simulated};
 use rds_csi::sandbox::world::{Provisioned, World as _};

@@ -5,8 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: a panic is its answer")]
 
-use rds_csi::controller::system;
 use rds_csi::page::Page;
+use rds_csi::process::system;
 use rds_csi::sandbox::incident::incident;
 use rds_csi::sandbox::narrator::Narrator;
 use rds_csi::sandbox::simulated::{Plan, Simulated};

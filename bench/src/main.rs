@@ -94,7 +94,7 @@ impl Group {
 fn main() -> ExitCode {
     let options = Options::parse();
     let silent = slog::Logger::root(slog::Discard, slog::o!());
-    let outcome = rds_csi::controller::system(&silent)
+    let outcome = rds_csi::process::system(&silent)
         .map_err(Failure::from)
         .and_then(|system| system.block_on(run(&options)));
     match outcome {

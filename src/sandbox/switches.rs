@@ -18,8 +18,8 @@ use super::incident::incident;
 use super::narrator::{Narrator, Tally};
 use super::simulated::{Plan, Simulated};
 use super::world::Trouble;
-use crate::controller::system;
 use crate::page::Page;
+use crate::process::system;
 
 /// One kind of box.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -112,7 +112,7 @@ async fn changed_bare_ids_are_refused_before_anything_is_done_to_a_volume() {
     assert!(pass["error"].as_str().unwrap().contains("bare_ids"), "{pass}");
     let status = daemon.ended().await;
     assert_eq!(status.code(), Some(64), "{}", daemon.text());
-    let record = daemon.logged("the controller ends", |_| true).await;
+    let record = daemon.logged("the process ends", |_| true).await;
     let error = record["error"].as_str().unwrap();
     for part in ["bare_ids = \"spare\"", "PersistentVolume pvc-a", "set bare_ids = \"main\" again"]
     {

@@ -66,7 +66,7 @@ async fn a_port_in_use_ends_it_with_1_and_names_the_key() {
     std::fs::write(around.path("taken.toml"), text).unwrap();
     let mut daemon = Daemon::start(&around.path("taken.toml"));
     assert_eq!(daemon.ended().await.code(), Some(1));
-    let record = daemon.logged("the controller ends", |_| true).await;
+    let record = daemon.logged("the process ends", |_| true).await;
     let error = record["error"].as_str().unwrap();
     assert!(error.starts_with(&format!("http.listen = \"{address}\": ")), "{error}");
 }
@@ -77,7 +77,7 @@ async fn a_socket_in_use_ends_it_with_1_and_is_left_to_its_owner() {
     let (daemon, csi) = around.ready().await;
     let mut second = Daemon::start(&around.path("config").join("rds.toml"));
     assert_eq!(second.ended().await.code(), Some(1));
-    let record = second.logged("the controller ends", |_| true).await;
+    let record = second.logged("the process ends", |_| true).await;
     let error = record["error"].as_str().unwrap();
     assert!(error.starts_with("driver.endpoint: "), "{error}");
     assert!(csi.probe().await);

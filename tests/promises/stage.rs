@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use rds_csi::config::LogConfig;
 use rds_csi::config::log::{Format, Level};
-use rds_csi::controller::system;
 use rds_csi::logging::Logging;
+use rds_csi::process::system;
 use rds_csi::sandbox::endpoint::sample;
 use rds_csi::sandbox::simulated::{Controller, Plan, Simulated};
 use rds_csi::sandbox::world::{Provisioned, World as _};
