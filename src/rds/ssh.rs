@@ -6,6 +6,7 @@
 //! `rds/ssh/` alone.
 
 pub mod connector;
+mod guarded;
 mod handshake;
 pub mod host_key;
 pub mod key;

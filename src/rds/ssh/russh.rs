@@ -15,8 +15,8 @@ use ::russh::keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertif
 use ::russh::{ChannelMsg, Disconnect, Limits, Preferred, cipher, compression, kex, mac};
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::sync::CancellationToken;
 
+use super::guarded::{Guarded, Library};
 use super::handshake::{Failure, Gathering, Target};
 use super::host_key::{Fingerprint, PinnedKeys};
 use super::key::PrivateKey;
@@ -86,7 +86,7 @@ where
         }
     }
     let max_output = target.max_output;
-    Ok(Box::new(RusshSession { handle, grip, max_output, unfinished: false }))
+    Ok(Box::new(Guarded::new(Russh { handle, max_output }, grip)))
 }
 
 fn decode(key: &PrivateKey) -> Result<PrivateKeyWithHashAlg, String> {
@@ -170,27 +170,37 @@ impl client::Handler for Guard {
     }
 }
 
-struct RusshSession {
+struct Russh {
     handle: Handle<Guard>,
-    grip: Grip,
     max_output: usize,
-    /// A command was begun and its future dropped: what comes now belongs to it.
-    unfinished: bool,
 }
 
-impl RusshSession {
-    async fn run(&mut self, line: &str) -> Result<ExecOutput, SessionError> {
+impl Russh {
+    /// The task has ended or is about to: why.
+    async fn ended(&mut self, grip: &Grip) -> SessionError {
+        grip.abandon();
+        SessionError::Closed(match (&mut self.handle).await {
+            Ok(()) => "the box closed it".to_owned(),
+            Err(Ended::Library(e)) => describe(&e),
+            Err(Ended::WrongHostKey(offered)) => format!("another host key: {offered}"),
+        })
+    }
+}
+
+#[async_trait]
+impl Library for Russh {
+    async fn run(&mut self, line: &str, grip: &Grip) -> Result<ExecOutput, SessionError> {
         let mut channel = match self.handle.channel_open_session().await {
             Ok(channel) => channel,
             Err(_) if self.handle.is_closed() => {
-                return Err(self.ended().await.before_a_channel());
+                return Err(self.ended(grip).await.before_a_channel());
             }
             Err(e) => return Err(SessionError::Channel(e.to_string())),
         };
         let mut gathering = Gathering::new(self.max_output);
         // Nothing is ever typed to a command: one that asks must not wait.
         if channel.exec(true, line).await.is_err() || channel.eof().await.is_err() {
-            return Err(self.ended().await);
+            return Err(self.ended(grip).await);
         }
         loop {
             match channel.wait().await {
@@ -202,49 +212,13 @@ impl RusshSession {
                 }
                 Some(ChannelMsg::Close) => return Ok(gathering.finish()),
                 Some(_) => {}
-                None => return Err(self.ended().await),
+                None => return Err(self.ended(grip).await),
             }
         }
     }
 
-    /// The task has ended or is about to: why.
-    async fn ended(&mut self) -> SessionError {
-        self.grip.abandon();
-        SessionError::Closed(match (&mut self.handle).await {
-            Ok(()) => "the box closed it".to_owned(),
-            Err(Ended::Library(e)) => describe(&e),
-            Err(Ended::WrongHostKey(offered)) => format!("another host key: {offered}"),
-        })
-    }
-}
-
-#[async_trait]
-impl Session for RusshSession {
-    async fn exec(&mut self, line: &str) -> Result<ExecOutput, SessionError> {
-        if self.unfinished {
-            return Err(SessionError::Closed("the command before was given up".to_owned()));
-        }
-        if self.grip.ended().is_cancelled() {
-            return Err(SessionError::Channel("the session has ended before".to_owned()));
-        }
-        self.unfinished = true;
-        self.grip.replenish();
-        let result = self.run(line).await;
-        match &result {
-            Ok(_) | Err(SessionError::Channel(_)) => self.unfinished = false,
-            Err(_) => self.grip.abandon(),
-        }
-        result
-    }
-
-    fn closed(&self) -> CancellationToken {
-        self.grip.ended()
-    }
-
-    async fn close(self: Box<Self>) {
-        if self.handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok() {
-            self.grip.ended().cancelled().await;
-        }
+    async fn goodbye(&mut self) -> bool {
+        self.handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok()
     }
 }
 

@@ -17,8 +17,8 @@ use thrussh::{ChannelId, ChannelMsg, ChannelOpenFailure, Disconnect, Limits, Pre
 use thrussh_keys::PublicKeyBase64 as _;
 use thrussh_keys::key::{self as keys, KeyPair, PublicKey, SignatureHash};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::sync::CancellationToken;
 
+use super::guarded::{Guarded, Library};
 use super::handshake::{Failure, Gathering, Target};
 use super::host_key::Fingerprint;
 use super::key::PrivateKey;
@@ -53,7 +53,7 @@ where
         }
     }
     let max_output = target.max_output;
-    Ok(Box::new(ThrusshSession { handle, grip, refusal, max_output, unfinished: false }))
+    Ok(Box::new(Guarded::new(Thrussh { handle, refusal, max_output }, grip)))
 }
 
 fn decode(key: &PrivateKey) -> Result<KeyPair, String> {
@@ -167,20 +167,17 @@ impl client::Handler for Guard {
     }
 }
 
-struct ThrusshSession {
+struct Thrussh {
     handle: Handle<Guard>,
-    grip: Grip,
     refusal: Refusal,
     max_output: usize,
-    /// A command was begun and its future dropped: what comes now belongs to it.
-    unfinished: bool,
 }
 
-impl ThrusshSession {
-    async fn open_channel(&mut self) -> Result<Channel, SessionError> {
+impl Thrussh {
+    async fn open_channel(&mut self, grip: &Grip) -> Result<Channel, SessionError> {
         match self.handle.channel_open_session().await {
             Ok(channel) => Ok(channel),
-            Err(_) if self.handle.is_closed() => Err(self.ended().await.before_a_channel()),
+            Err(_) if self.handle.is_closed() => Err(self.ended(grip).await.before_a_channel()),
             Err(e) => {
                 let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
                 Err(SessionError::Channel(refusal.take().unwrap_or_else(|| e.to_string())))
@@ -188,28 +185,9 @@ impl ThrusshSession {
         }
     }
 
-    async fn run(&mut self, line: &str) -> Result<ExecOutput, SessionError> {
-        let mut channel = self.open_channel().await?;
-        let mut gathering = Gathering::new(self.max_output);
-        // Nothing is ever typed to a command: one that asks must not wait.
-        if channel.exec(true, line).await.is_err() || channel.eof().await.is_err() {
-            return Err(self.ended().await);
-        }
-        loop {
-            match channel.wait().await {
-                Some(ChannelMsg::Data { data }) => gathering.stdout(&data)?,
-                Some(ChannelMsg::ExtendedData { data, ext: 1 }) => gathering.stderr(&data)?,
-                Some(ChannelMsg::ExitStatus { exit_status }) => gathering.exit_status(exit_status),
-                Some(ChannelMsg::Close) => return Ok(gathering.finish()),
-                Some(_) => {}
-                None => return Err(self.ended().await),
-            }
-        }
-    }
-
     /// The task has ended or is about to: why.
-    async fn ended(&mut self) -> SessionError {
-        self.grip.abandon();
+    async fn ended(&mut self, grip: &Grip) -> SessionError {
+        grip.abandon();
         SessionError::Closed(match (&mut self.handle).await {
             Ok(()) => "the box closed it".to_owned(),
             Err(Ended::Library(thrussh::Error::Join(e))) if e.is_panic() => {
@@ -222,32 +200,28 @@ impl ThrusshSession {
 }
 
 #[async_trait]
-impl Session for ThrusshSession {
-    async fn exec(&mut self, line: &str) -> Result<ExecOutput, SessionError> {
-        if self.unfinished {
-            return Err(SessionError::Closed("the command before was given up".to_owned()));
+impl Library for Thrussh {
+    async fn run(&mut self, line: &str, grip: &Grip) -> Result<ExecOutput, SessionError> {
+        let mut channel = self.open_channel(grip).await?;
+        let mut gathering = Gathering::new(self.max_output);
+        // Nothing is ever typed to a command: one that asks must not wait.
+        if channel.exec(true, line).await.is_err() || channel.eof().await.is_err() {
+            return Err(self.ended(grip).await);
         }
-        if self.grip.ended().is_cancelled() {
-            return Err(SessionError::Channel("the session has ended before".to_owned()));
+        loop {
+            match channel.wait().await {
+                Some(ChannelMsg::Data { data }) => gathering.stdout(&data)?,
+                Some(ChannelMsg::ExtendedData { data, ext: 1 }) => gathering.stderr(&data)?,
+                Some(ChannelMsg::ExitStatus { exit_status }) => gathering.exit_status(exit_status),
+                Some(ChannelMsg::Close) => return Ok(gathering.finish()),
+                Some(_) => {}
+                None => return Err(self.ended(grip).await),
+            }
         }
-        self.unfinished = true;
-        self.grip.replenish();
-        let result = self.run(line).await;
-        match &result {
-            Ok(_) | Err(SessionError::Channel(_)) => self.unfinished = false,
-            Err(_) => self.grip.abandon(),
-        }
-        result
     }
 
-    fn closed(&self) -> CancellationToken {
-        self.grip.ended()
-    }
-
-    async fn close(mut self: Box<Self>) {
-        if self.handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok() {
-            self.grip.ended().cancelled().await;
-        }
+    async fn goodbye(&mut self) -> bool {
+        self.handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok()
     }
 }
 
