@@ -8,6 +8,7 @@
 //! - [`leftover`]: what an interrupted CreateVolume left behind, and whose that is.
 //! - [`static_form`]: where the NQN of an export cannot change, so that an old host may come back.
 //! - [`first_driver`]: volumes of the first driver, which have no record.
+//! - [`usage`]: for what use a node has a volume, and whether it asks for another.
 //! - [`verdict`]: what a pass does with one volume, first match wins.
 //! - [`storm`]: too many nodes at once look like our own blindness.
 //! - [`sweep`]: what a node has attached: is it still its own?
@@ -23,4 +24,5 @@ pub mod static_form;
 pub mod storm;
 pub mod sweep;
 pub mod unpublish;
+pub mod usage;
 pub mod verdict;

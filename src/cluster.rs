@@ -33,6 +33,7 @@ use async_trait::async_trait;
 
 pub use self::view::View;
 use crate::attachment::ledger::{Copy, Record};
+use crate::attachment::usage::Usage;
 use crate::volume::{BackendName, Handle, ImagePath, NodeName, Slot};
 
 /// What identifies one version of one object, for preconditions.
@@ -96,6 +97,8 @@ pub struct Volume {
     pub names: Option<Handle>,
     /// The attribute `nvmePort`, read when it arrived.
     pub nvme_port: Option<u16>,
+    /// For what Kubernetes attaches it: `spec.csi.readOnly`, `spec.accessModes`, `spec.volumeMode`.
+    pub usage: Usage,
 }
 
 /// The claim of a PV.

@@ -23,6 +23,8 @@ mod passes;
 mod publish;
 #[path = "operations/random.rs"]
 mod random;
+#[path = "operations/repeated.rs"]
+mod repeated;
 #[path = "operations/rollbacks.rs"]
 mod rollbacks;
 #[path = "operations/switches.rs"]

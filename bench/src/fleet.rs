@@ -56,6 +56,7 @@ impl Fleet {
                 bytes: GIB,
                 file_system: "ext4".into(),
                 uuid: String::new(),
+                readers: Vec::new(),
                 fenced_from: Vec::new(),
             };
             let (nqn, host) = (record.nqn(NQN_BASE, &slot)?, hosts.host(&node)?.nqn);

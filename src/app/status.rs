@@ -101,6 +101,7 @@ mod test {
     use std::sync::Arc;
 
     use super::*;
+    use crate::attachment::usage::Usage;
     use crate::cluster::{Attachment, Node, Version};
     use crate::volume::NodeName;
 
@@ -122,6 +123,7 @@ mod test {
             copied: None,
             names: None,
             nvme_port: None,
+            usage: Usage { reads_only: false, is_raw: false },
         }
     }
 

@@ -387,6 +387,10 @@ pub struct Copy {
     /// Its UUID, where a node has told it; else empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub uuid: String,
+    /// Those of `nodes` that may only read. Left out where there are none, as a copy of an older
+    /// release has it: who is not named here writes, or it was not written down how he was let in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub readers: Vec<NodeName>,
     /// Nodes from which the volume was fenced and which have not been let in again.
     pub fenced_from: Vec<FencedFrom>,
 }

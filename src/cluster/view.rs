@@ -76,6 +76,7 @@ mod test {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::attachment::usage::Usage;
     use crate::cluster::{CopyState, Version};
     use crate::volume::Handle;
 
@@ -98,6 +99,7 @@ mod test {
             copy: CopyState::Absent,
             copied: None,
             nvme_port: None,
+            usage: Usage { reads_only: false, is_raw: false },
         })
     }
 

@@ -17,6 +17,7 @@ use super::cache::Kept;
 use super::request::{Requests, shortened};
 use super::{Claim, ClusterError, CopyState, Version, Volume};
 use crate::attachment::ledger::{COPY_ANNOTATION, Copy, Record};
+use crate::attachment::usage::Usage;
 use crate::volume::Handle;
 
 /// The first driver's annotation: the node that holds the volume.
@@ -71,6 +72,10 @@ pub fn convert(object: core::PersistentVolume, driver: &str, log: &Logger) -> Op
             0
         }
     };
+    let usage = Usage {
+        reads_only: csi.read_only == Some(true) || only_for_readers(spec.access_modes.as_deref()),
+        is_raw: spec.volume_mode.as_deref() == Some("Block"),
+    };
     let phase = object.status.and_then(|status| status.phase);
     let deletes = spec.persistent_volume_reclaim_policy.as_deref() == Some("Delete");
     let released = phase.as_deref() == Some("Released") && deletes;
@@ -90,9 +95,15 @@ pub fn convert(object: core::PersistentVolume, driver: &str, log: &Logger) -> Op
         bytes,
         going: released || metadata.deletion_timestamp.is_some(),
         claim: spec.claim_ref.and_then(claim),
+        usage,
         copied: record_of(&copy).map(Arc::new),
         copy,
     }))
+}
+
+/// Is there no access mode but ReadOnlyMany?
+fn only_for_readers(modes: Option<&[String]>) -> bool {
+    modes.is_some_and(|modes| !modes.is_empty() && modes.iter().all(|mode| mode == "ReadOnlyMany"))
 }
 
 fn claim(reference: core::ObjectReference) -> Option<Claim> {

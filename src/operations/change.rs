@@ -42,6 +42,8 @@ pub(super) struct Details {
     pub file_system: Option<String>,
     pub uuid: Option<String>,
     pub fenced_from: Option<Vec<FencedFrom>>,
+    /// A node that is let in: for reading only?
+    pub let_in: Option<(NodeName, bool)>,
 }
 
 impl Details {
@@ -264,6 +266,7 @@ fn next_copy(
         Error::new(Kind::Precondition, message)
     })?;
     let known = ground.volume.as_ref().map(|volume| volume.bytes);
+    let readers = readers(ground, record, &nodes, details.let_in);
     let (bytes, file_system, uuid, fenced_from) = match before {
         Some(copy) => (Some(copy.bytes), copy.file_system, copy.uuid, copy.fenced_from),
         None => (known, String::new(), String::new(), Vec::new()),
@@ -275,8 +278,26 @@ fn next_copy(
         bytes: details.bytes.or(bytes).unwrap_or(0),
         file_system: details.file_system.unwrap_or(file_system),
         uuid: details.uuid.unwrap_or(uuid),
+        readers,
         fenced_from: details.fenced_from.unwrap_or(fenced_from),
     })
+}
+
+/// Who reads only, of `nodes`: those of whom it was written down in the same attachment, and who is
+/// let in now.
+fn readers(
+    ground: &Ground,
+    record: &Record,
+    nodes: &[NodeName],
+    let_in: Option<(NodeName, bool)>,
+) -> Vec<NodeName> {
+    let is_same = ground.copied.as_ref().is_some_and(|copied| copied.shares_nqn(record));
+    let before = ground.copy.iter().filter(|_| is_same).flat_map(|copy| &copy.readers);
+    let reads = |node: &&NodeName| match &let_in {
+        Some((new, reads_only)) if new == *node => *reads_only,
+        _ => before.clone().any(|reader| reader == *node),
+    };
+    nodes.iter().filter(reads).cloned().collect()
 }
 
 /// The row of this volume among those that were printed.

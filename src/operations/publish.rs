@@ -8,6 +8,7 @@ use super::static_form::still_kept_out;
 use super::{Error, Happened, Kind, Operations, Publish};
 use crate::attachment::ledger::{FencedFrom, Formatted, HOLDERS_MAX, Record, Sharing};
 use crate::attachment::publish::{Answer, Refusal, Wish, judge};
+use crate::attachment::usage::Usage;
 use crate::cluster::{About, Attachment, Notice, Reason, View};
 use crate::rds::Disk;
 use crate::volume::capability::Medium;
@@ -164,6 +165,7 @@ impl Operations {
         let details = Details {
             file_system: Some(file_system(wanted)),
             fenced_from: Some(fenced_from),
+            let_in: let_in(wanted),
             ..Details::of(&disk)
         };
         self.write_copy(ground, &next, vec![wanted.node.clone()], details).await?;
@@ -204,7 +206,8 @@ impl Operations {
             Changed::Differs(disk) => return Ok(Attached::Differs(disk)),
         };
         nodes.push(wanted.node.clone());
-        self.write_copy(ground, &next, nodes, Details::of(&disk)).await?;
+        let details = Details { let_in: let_in(wanted), ..Details::of(&disk) };
+        self.write_copy(ground, &next, nodes, details).await?;
         self.tell_attached(ground, &wanted.node);
         Ok(Attached::Done(context(ground, wanted, &next, &disk)?))
     }
@@ -226,11 +229,14 @@ impl Operations {
                 if nodes.is_empty() {
                     nodes.push(wanted.node.clone());
                 }
-                let details =
-                    Details { file_system: Some(file_system(wanted)), ..Details::of(&disk) };
+                let details = Details {
+                    file_system: Some(file_system(wanted)),
+                    let_in: let_in(wanted),
+                    ..Details::of(&disk)
+                };
                 self.write_copy(ground, &record, nodes.clone(), details).await?;
             }
-            _ => {}
+            _ => check_use(ground, wanted)?,
         }
         let terms = ground.terms(&record, &nodes)?;
         if !terms.hold(shown(&disk)) {
@@ -258,11 +264,11 @@ impl Operations {
             }
             Refusal::HeldOtherwise(Sharing::Single) => {
                 let message = format!("volume {id} is attached for one node only");
-                Error::new(Kind::Precondition, message)
+                Error::new(Kind::Exists, message)
             }
             Refusal::HeldOtherwise(Sharing::Multi) => {
                 let message = format!("volume {id} is attached for several nodes");
-                Error::new(Kind::Precondition, message)
+                Error::new(Kind::Exists, message)
             }
             Refusal::Deleting => {
                 Error::new(Kind::Precondition, format!("volume {id} is being deleted"))
@@ -314,6 +320,44 @@ pub(super) fn sharing(wanted: &Publish) -> Sharing {
     if wanted.capability.mode.is_multi_node() { Sharing::Multi } else { Sharing::Single }
 }
 
+/// The node has the volume already, and asks again: for the same use?
+fn check_use(ground: &Ground, wanted: &Publish) -> Result<(), Error> {
+    let (Some(volume), Some(copy)) = (&ground.volume, &ground.copy) else {
+        return Ok(());
+    };
+    let held = Usage {
+        reads_only: copy.readers.contains(&wanted.node),
+        is_raw: copy.file_system.is_empty(),
+    };
+    if held.contradicts(usage(wanted), volume.usage) {
+        return Err(other_use(ground, wanted, held));
+    }
+    Ok(())
+}
+
+/// The node has the volume for another use than it asks for.
+pub(super) fn other_use(ground: &Ground, wanted: &Publish, held: Usage) -> Error {
+    let message = format!(
+        "volume {} is attached to node {} as {held}, not as {}; it must be detached there first",
+        ground.id,
+        wanted.node,
+        usage(wanted)
+    );
+    Error::new(Kind::Exists, message)
+}
+
+/// For what the volume is wanted.
+pub(super) fn usage(wanted: &Publish) -> Usage {
+    Usage {
+        reads_only: wanted.read_only || wanted.capability.mode.is_read_only(),
+        is_raw: wanted.capability.medium == Medium::Block,
+    }
+}
+
+fn let_in(wanted: &Publish) -> Option<(NodeName, bool)> {
+    Some((wanted.node.clone(), usage(wanted).reads_only))
+}
+
 fn file_system(wanted: &Publish) -> String {
     match &wanted.capability.medium {
         Medium::Block => String::new(),
@@ -336,9 +380,8 @@ fn context(
     if let Some(bytes) = disk.bytes {
         context.insert("bytes".into(), bytes.to_string());
     }
-    let formats = matches!(wanted.capability.medium, Medium::FileSystem { .. })
-        && !wanted.read_only
-        && !wanted.capability.mode.is_read_only();
+    let usage = usage(wanted);
+    let formats = !usage.is_raw && !usage.reads_only;
     if formats && record.formatted == Formatted::Never {
         context.insert("format".into(), "allowed".into());
     }

@@ -126,7 +126,7 @@ async fn two_nodes_share_a_raw_device_and_a_third_is_refused() {
     assert_eq!(third.kind, Kind::Precondition);
     assert!(third.message.contains("node-a") && third.message.contains("node-b"), "{third}");
     let alone = world.publish("data", "node-a").await.unwrap_err();
-    assert_eq!(alone.kind, Kind::Precondition, "for one node alone, while two hold it");
+    assert_eq!(alone.kind, Kind::Exists, "for one node alone, while two hold it");
 }
 
 #[tokio::test(start_paused = true)]

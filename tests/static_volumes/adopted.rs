@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rds_csi::operations::{Error, Expand, Kind};
+use rds_csi::operations::{Error, Expand, Kind, Publish};
 use rds_sim::apiserver::world as objects;
 use rds_sim::routeros::{Connection, Fault, Quirks, Refusal, Version};
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::in_memory::{DRIVER, FOLDER, GIB, PublishContext, World, id, node, shared_block};
+use crate::in_memory::{DRIVER, FOLDER, GIB, PublishContext, World, ext4, id, node, shared_block};
 use crate::old_box::done;
 
 const VERSIONS: [Version; 3] = [Version::V7_20_8, Version::V7_21_5, Version::V7_24_4];
@@ -77,6 +77,31 @@ async fn try_attach(world: &World, to: &str) -> Result<PublishContext, Error> {
         attached(world, &name, true).await;
     }
     answer
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_a_volume_of_the_first_driver_has_it_as_its_pv_says() {
+    for (pv_says, wanted) in [(false, true), (true, false)] {
+        let world = adopted(Version::V7_20_8, Quirks::default()).await;
+        let set = |pv: &mut Value| pv["spec"]["csi"]["readOnly"] = pv_says.into();
+        world.api.modify("persistentvolumes", "old", set).unwrap();
+        let publish = |read_only| {
+            let (id, node) = (id("old"), node("node-a"));
+            world.operations.publish(Publish { id, node, capability: ext4(), read_only })
+        };
+        let name = world.want_attached("old", "node-a").await;
+        attached(&world, &name, false).await;
+        let first = publish(pv_says).await.unwrap();
+        // Nothing says yet for what it was let in.
+        assert_eq!(publish(wanted).await.unwrap(), first);
+        attached(&world, &name, true).await;
+        let lines = world.changing_lines();
+        assert_eq!(publish(pv_says).await.unwrap(), first);
+        let refused = publish(wanted).await.unwrap_err();
+        assert_eq!(refused.kind, Kind::Exists, "{refused}");
+        assert_eq!(world.changing_lines(), lines);
+        assert_as_it_was(&world, "asked for another use");
+    }
 }
 
 fn connect_machine(world: &World) -> Result<Connection, Refusal> {

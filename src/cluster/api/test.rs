@@ -170,6 +170,7 @@ async fn what_was_written_is_in_the_view_at_once() {
         bytes: 1,
         file_system: String::new(),
         uuid: String::new(),
+        readers: Vec::new(),
         fenced_from: Vec::new(),
     };
     let (written, ()) = tokio::join!(cluster.write_copy(&before, &copy), async {

@@ -179,6 +179,7 @@ pub fn message(note: &str) -> String {
 #[cfg(test)]
 mod test {
     use super::*;
+    use crate::attachment::usage::Usage;
     use crate::cluster::cache::Kept as _;
     use crate::cluster::{Claim, CopyState, Version};
 
@@ -199,6 +200,7 @@ mod test {
             copied: None,
             names: None,
             nvme_port: None,
+            usage: Usage { reads_only: false, is_raw: false },
         }
     }
 

@@ -37,6 +37,7 @@ fn copy(nodes: &[&str]) -> Copy {
         bytes: 1,
         file_system: "ext4".into(),
         uuid: String::new(),
+        readers: Vec::new(),
         fenced_from: Vec::new(),
     }
 }
@@ -89,6 +90,34 @@ fn a_pv_is_going_when_it_is_deleted_or_released_with_policy_delete() {
         let volume = kept(object).unwrap();
         assert_eq!(volume.going, going, "{phase} {policy} {deleted}");
     }
+}
+
+#[test]
+fn a_pv_says_for_what_it_is_attached() {
+    for (read_only, modes, volume_mode, reads_only, is_raw) in [
+        (json!(null), json!(null), json!(null), false, false),
+        (json!(false), json!([]), json!("Filesystem"), false, false),
+        (json!(true), json!(["ReadWriteOnce"]), json!("Block"), true, true),
+        (json!(false), json!(["ReadOnlyMany"]), json!("Filesystem"), true, false),
+        (json!(false), json!(["ReadOnlyMany", "ReadWriteOnce"]), json!("Block"), false, true),
+    ] {
+        let mut object = pv();
+        object["spec"]["csi"]["readOnly"] = read_only;
+        object["spec"]["accessModes"] = modes;
+        object["spec"]["volumeMode"] = volume_mode;
+        let usage = kept(object.clone()).unwrap().usage;
+        assert_eq!(usage, Usage { reads_only, is_raw }, "{}", object["spec"]);
+    }
+}
+
+#[test]
+fn a_copy_names_readers_only_where_there_are_some() {
+    let mut copy = copy(&["n1", "n2"]);
+    let text = serde_json::to_string(&copy).unwrap();
+    assert!(!text.contains("readers"), "an older release could not read it: {text}");
+    copy.readers = vec![NodeName::parse("n2").unwrap()];
+    let text = serde_json::to_string(&copy).unwrap();
+    assert_eq!(read_copy(Some(&text)), CopyState::Present(Box::new(copy)));
 }
 
 #[test]

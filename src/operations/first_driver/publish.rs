@@ -6,10 +6,20 @@ use crate::attachment::first_driver::{Allowed, allowed};
 use crate::attachment::ledger::Sharing;
 use crate::cluster::{Reason, View};
 use crate::operations::ground::{Ground, shown};
-use crate::operations::publish::{PublishContext, address_of, sharing};
+use crate::operations::publish::{PublishContext, address_of, other_use, sharing, usage};
 use crate::operations::{Error, Happened, Kind, Operations, Publish};
 use crate::rds::{Disk, Export, Treatment};
 use crate::volume::Refused;
+
+/// The node has the volume already, and asks again. Nothing is written down for these volumes, and
+/// VolumeAttachments do not say it. But whoever has one has the volume as its PV says.
+fn check_use(ground: &Ground, wanted: &Publish, seen: &Seen) -> Result<(), Error> {
+    let said = ground.volume.as_ref().filter(|_| seen.was_attached).map(|volume| volume.usage);
+    match said {
+        Some(said) if said.contradicts(usage(wanted), said) => Err(other_use(ground, wanted, said)),
+        _ => Ok(()),
+    }
+}
 
 impl Operations {
     /// Lets a node write; returns the publish context.
@@ -23,8 +33,11 @@ impl Operations {
         let sharing = sharing(wanted);
         let seen = self.seen_by(ground, wanted, old, &old.disk, &view);
         match judge(&seen, sharing) {
-            Answer::Held => {}
-            Answer::Reopen => self.reopen(ground, wanted, old, &view).await?,
+            Answer::Held => check_use(ground, wanted, &seen)?,
+            Answer::Reopen => {
+                check_use(ground, wanted, &seen)?;
+                self.reopen(ground, wanted, old, &view).await?;
+            }
             Answer::Export => self.export(ground, wanted, old, sharing).await?,
             Answer::ExportAfter(node) => {
                 self.vouch_by_order(ground, &node).await?;

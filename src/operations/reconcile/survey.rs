@@ -360,6 +360,7 @@ fn first_copy_of(
         bytes: volume.bytes,
         file_system: String::new(),
         uuid: String::new(),
+        readers: Vec::new(),
         fenced_from: Vec::new(),
     };
     Some((Cow::Owned(record), Box::new(copy)))
