@@ -86,13 +86,15 @@ e2e: packages-e2e parts ## the driver in a real Kubernetes, as plain processes (
 vm-parts: packages-vm ## Debian's kernels for virtual machines, kept in target/vm/kernels
 	testbed/vm/kernels
 
-# One story at a time: machines without KVM take all the processors that there are. dependency_rule and
-# program stand for the tests that bring the binaries.
+# Each teller of stories has a world of three machines, which without KVM take a processor to boot and
+# little of one later: two fit two processors. dependency_rule and program stand for the tests that
+# bring the binaries.
+WORLDS ?= 2
 VM := $(E2E) --test vm
 vm-test: vm-parts ## the driver on real kernels, with a real NVMe/TCP target, in virtual machines (ARGS=life)
 	@[ "$$(id -u)" = 0 ] || { echo "vm-test makes namespaces: run it as root"; exit 1; }
 	$(VM) --test dependency_rule --test program --no-run
-	unshare --net $(VM) --offline -- --ignored --test-threads=1 --nocapture --skip conformance $(ARGS)
+	unshare --net $(VM) --offline -- --ignored --test-threads=$(WORLDS) --nocapture --skip conformance $(ARGS)
 
 conformance: vm-parts ## csi-sanity in a virtual machine, twice (needs Go)
 	@[ "$$(id -u)" = 0 ] || { echo "conformance makes namespaces: run it as root"; exit 1; }

@@ -17,6 +17,7 @@
 //! ```
 
 mod boot;
+mod cluster_objects;
 mod command;
 mod daemon;
 pub mod driver;

@@ -19,6 +19,7 @@ use rds_csi::grpc::csi::{
 use rds_sim::apiserver::attacher::{Attacher, Sidecar};
 use rds_sim::apiserver::{self, ApiServer, Listening, world as objects};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 
@@ -30,7 +31,10 @@ use crate::{Trouble, parts, wait};
 
 /// The driver's name.
 pub const DRIVER: &str = "rds.csi.srvlab.io";
-const NAMESPACE: &str = "rds-csi";
+/// The driver's own namespace.
+pub(super) const NAMESPACE: &str = "rds-csi";
+/// Its configuration, in the story's folder.
+const CONFIG: &str = "controller.toml";
 /// Longest wait for one step of the controller.
 const STEP: Duration = Duration::from_secs(60);
 
@@ -38,6 +42,7 @@ const STEP: Duration = Duration::from_secs(60);
 pub struct Driver {
     /// The cluster.
     pub api: ApiServer,
+    folder: PathBuf,
     config: String,
     socket: PathBuf,
     process: Process,
@@ -60,6 +65,19 @@ impl Driver {
         storage: &StorageVm,
         nodes: &[&str],
     ) -> Result<Self, Trouble> {
+        Self::start_with(network, storage, nodes, "").await
+    }
+
+    /// Like [`Driver::start`], with more lines of `[reconcile]`.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_with(
+        network: &Network,
+        storage: &StorageVm,
+        nodes: &[&str],
+        reconcile: &str,
+    ) -> Result<Self, Trouble> {
         let folder = network.folder();
         let api = ApiServer::with(apiserver::Options {
             clock: apiserver::clock::machine(),
@@ -69,11 +87,9 @@ impl Driver {
         let listening = api.listen(SocketAddr::new(gateway, 0)).await?;
         furnish(&api, nodes)?;
         let socket = folder.join("csi.sock");
-        let config = configuration(storage, folder, &socket, &listening.url)?;
-        let file = folder.join("controller.toml");
-        std::fs::write(&file, &config)?;
-        let arguments = ["controller", "--config", &file.display().to_string()].map(str::to_owned);
-        let mut process = Process::start("controller", folder, &parts::driver()?, &arguments)?;
+        let config = configuration(storage, folder, &socket, (&listening.url, reconcile))?;
+        std::fs::write(folder.join(CONFIG), &config)?;
+        let mut process = started(folder)?;
         let channel = ready(&mut process, &socket).await?;
         let kinds = Kinds::default();
         let attaching = Attaching {
@@ -84,6 +100,7 @@ impl Driver {
         let attacher = Attacher::start(&api, DRIVER, Arc::new(attaching)).map_err(failed)?;
         Ok(Self {
             api,
+            folder: folder.to_owned(),
             config,
             socket,
             process,
@@ -145,7 +162,7 @@ impl Driver {
         for (key, value) in &made.volume_context {
             object = object.attribute(key, value);
         }
-        if kind == Kind::Block {
+        if kind.is_block() {
             object = object.block();
         }
         self.api.create(object.build()).map_err(failed)?;
@@ -179,6 +196,24 @@ impl Driver {
                 Err(format!("not attached within {STEP:?}: {object:?}").into())
             }
         }
+    }
+
+    /// A pod wants it on a node that is not to have it: returns what the attacher was told, and wants
+    /// it no more.
+    ///
+    /// # Errors
+    /// When nothing was refused.
+    pub async fn attach_refused(&self, volume: &Volume, node: &str) -> Result<String, Trouble> {
+        let name = attachment(volume, node);
+        let wanted = objects::attachment(&name, DRIVER, node, &volume.name);
+        self.api.create(wanted).map_err(failed)?;
+        let why = |object: &Value| object["status"]["attachError"]["message"].clone();
+        let answered = self.api.wait_for("volumeattachments", &name, |object| {
+            object["status"]["attached"] == true || why(object).is_string()
+        });
+        let object = timeout(STEP, answered).await?.map_err(failed)?;
+        self.detach(volume, node).await?;
+        why(&object).as_str().map(str::to_owned).ok_or_else(|| format!("{node} has it").into())
     }
 
     /// No pod wants it there any more: returns once it is detached.
@@ -228,7 +263,26 @@ impl Driver {
         timeout(STEP, self.controller().delete_volume(request)).await??;
         self.kinds().remove(&volume.handle);
         self.api.delete("persistentvolumes", &volume.name).map_err(failed)?;
+        let claim = format!("default/{}", volume.name.trim_start_matches("pvc-"));
+        self.api.delete("persistentvolumeclaims", &claim).map_err(failed)?;
         Ok(())
+    }
+
+    /// The controller is killed, and started again: all that it had in memory is gone.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub async fn restart(&mut self) -> Result<(), Trouble> {
+        self.process.kill().await?;
+        self.process = started(&self.folder)?;
+        // The channel connects anew by itself.
+        ready(&mut self.process, &self.socket).await.map(drop)
+    }
+
+    /// All that it said, since its first start.
+    pub fn said(&self) -> String {
+        let log = std::fs::read(self.folder.join("controller.log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     fn kinds(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, VolumeCapability>> {
@@ -292,12 +346,14 @@ impl Sidecar for Attaching {
     }
 }
 
-fn failed(failure: apiserver::Failure) -> String {
+pub(super) fn failed(failure: apiserver::Failure) -> String {
     format!("the API server: {failure:?}")
 }
 
+/// As the attach/detach controller names it, so that nodes find it.
 fn attachment(volume: &Volume, node: &str) -> String {
-    format!("csi-{}-{node}", volume.name)
+    let digest = Sha256::digest(format!("{}{DRIVER}{node}", volume.handle).as_bytes());
+    digest.iter().fold("csi-".to_owned(), |name, byte| format!("{name}{byte:02x}"))
 }
 
 fn range(bytes: u64) -> Result<CapacityRange, Trouble> {
@@ -319,7 +375,7 @@ fn configuration(
     storage: &StorageVm,
     folder: &Path,
     socket: &Path,
-    cluster: &str,
+    (cluster, reconcile): (&str, &str),
 ) -> Result<String, Trouble> {
     let key = folder.join("id_ed25519");
     std::fs::write(&key, &storage.key.private)?;
@@ -334,7 +390,7 @@ fn configuration(
     std::fs::write(&kubeconfig, access.to_string())?;
     Ok(format!(
         "[driver]\nendpoint = \"unix://{}\"\n\n[http]\nlisten = \"127.0.0.1:0\"\n\n\
-         [cluster]\nkubeconfig = \"{}\"\n\n[reconcile]\ngrace = \"2s\"\n\n\
+         [cluster]\nkubeconfig = \"{}\"\n\n[reconcile]\ngrace = \"2s\"\n{reconcile}\n\
          [backends.main]\naddress = \"{}\"\nuser = \"{USER}\"\nkey_path = \"{}\"\n\
          host_key = [\"{}\"]\nvolume_paths = [\"{VOLUMES}\"]\nnvme_address = \"{}\"\n\
          nvme_port = {}\n\n[backend_defaults]\npoll_deadline = \"15s\"\n",
@@ -346,6 +402,12 @@ fn configuration(
         storage.target().ip(),
         storage.target().port(),
     ))
+}
+
+fn started(folder: &Path) -> Result<Process, Trouble> {
+    let file = folder.join(CONFIG).display().to_string();
+    let arguments = ["controller", "--config", &file].map(str::to_owned);
+    Process::start("controller", folder, &parts::driver()?, &arguments)
 }
 
 /// Waits until the controller says that it is ready.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use rds_csi::grpc::csi::identity_client::IdentityClient;
 use rds_csi::grpc::csi::node_client::NodeClient;
 use rds_csi::grpc::csi::{
-    CapacityRange, NodeExpandVolumeRequest, NodeGetVolumeStatsRequest, NodeGetVolumeStatsResponse,
+    CapacityRange, NodeExpandVolumeRequest, NodeGetStorageHealthRequest,
+    NodeGetVolumeHealthRequest, NodeGetVolumeStatsRequest, NodeGetVolumeStatsResponse,
     NodePublishVolumeRequest, NodeStageVolumeRequest, NodeUnpublishVolumeRequest,
     NodeUnstageVolumeRequest, ProbeRequest,
 };
@@ -196,6 +197,32 @@ impl NodePlugin {
         };
         called(self.client().node_get_volume_stats(request)).await
     }
+
+    /// NodeGetVolumeHealth, of a volume that a pod uses: the reasons why it is not well.
+    ///
+    /// # Errors
+    /// What it answers.
+    pub async fn health(&self, volume: &Volume, pod: &str) -> Answer<Vec<String>> {
+        let request = NodeGetVolumeHealthRequest {
+            volume_id: volume.handle.clone(),
+            volume_publish_path: target(volume, pod).display().to_string(),
+            staging_target_path: staging(volume).display().to_string(),
+        };
+        let health = called(self.client().node_get_volume_health(request)).await?.volume_health;
+        let found = health.map(|health| health.health_statuses).unwrap_or_default();
+        Ok(found.into_iter().map(|one| one.reason).collect())
+    }
+
+    /// NodeGetStorageHealth: what is wrong with the boxes, as this node sees them.
+    ///
+    /// # Errors
+    /// What it answers.
+    pub async fn storage_health(&self) -> Answer<Vec<String>> {
+        let request = NodeGetStorageHealthRequest::default();
+        let health = called(self.client().node_get_storage_health(request)).await?;
+        let found = health.backend_health.into_iter();
+        Ok(found.map(|one| format!("{}: {}", one.reason, one.message)).collect())
+    }
 }
 
 /// Where a pod of that name sees the volume: a folder, or a device.
@@ -205,7 +232,7 @@ pub fn target(volume: &Volume, pod: &str) -> PathBuf {
             let folder = format!("{KUBELET}/pods/{pod}/volumes/kubernetes.io~csi/{}", volume.name);
             PathBuf::from(folder).join("mount")
         }
-        Kind::Block => {
+        Kind::Block | Kind::SharedBlock => {
             let folder = "plugins/kubernetes.io/csi/volumeDevices/publish";
             PathBuf::from(format!("{KUBELET}/{folder}/{}/{pod}", volume.name))
         }
@@ -217,7 +244,9 @@ pub fn staging(volume: &Volume) -> PathBuf {
     let folder = format!("{KUBELET}/plugins/kubernetes.io/csi");
     match volume.kind {
         Kind::Files(_) => PathBuf::from(format!("{folder}/{DRIVER}/{}/globalmount", volume.name)),
-        Kind::Block => PathBuf::from(format!("{folder}/volumeDevices/staging/{}", volume.name)),
+        Kind::Block | Kind::SharedBlock => {
+            PathBuf::from(format!("{folder}/volumeDevices/staging/{}", volume.name))
+        }
     }
 }
 

@@ -13,6 +13,8 @@ pub enum Kind {
     Files(&'static str),
     /// The device itself.
     Block,
+    /// The device itself, on several nodes at a time.
+    SharedBlock,
 }
 
 /// A volume that was provisioned.
@@ -29,16 +31,25 @@ pub struct Volume {
 }
 
 impl Kind {
-    /// For one node that reads and writes.
+    /// Is it a device?
+    pub fn is_block(self) -> bool {
+        matches!(self, Kind::Block | Kind::SharedBlock)
+    }
+
+    /// For one node that reads and writes, or for several.
     pub fn capability(self) -> VolumeCapability {
         let access_type = match self {
             Kind::Files(fs_type) => {
                 AccessType::Mount(MountVolume { fs_type: fs_type.into(), ..MountVolume::default() })
             }
-            Kind::Block => AccessType::Block(BlockVolume {}),
+            Kind::Block | Kind::SharedBlock => AccessType::Block(BlockVolume {}),
+        };
+        let mode = match self {
+            Kind::SharedBlock => Mode::MultiNodeMultiWriter,
+            Kind::Files(_) | Kind::Block => Mode::SingleNodeWriter,
         };
         VolumeCapability {
-            access_mode: Some(AccessMode { mode: Mode::SingleNodeWriter.into() }),
+            access_mode: Some(AccessMode { mode: mode.into() }),
             access_type: Some(access_type),
         }
     }

@@ -3,12 +3,16 @@
 use rds_csi_testbed::vm::Kind;
 use tokio::time::Instant;
 
+use crate::teller::tell;
 use crate::world::{MIB, POD, STEP, World, clean};
 
-#[tokio::test]
+#[test]
 #[ignore = "boots machines: make vm-test"]
-async fn what_is_asked_twice_is_done_once_and_data_stay() {
-    let mut world = World::start("again").await;
+fn what_is_asked_twice_is_done_once_and_data_stay() {
+    tell(asked_twice);
+}
+
+async fn asked_twice(world: &mut World) {
     for kind in [Kind::Files("ext4"), Kind::Block] {
         let claim = if kind == Kind::Block { "block" } else { "files" };
         let volume = world.driver.provision(claim, kind, 64 * MIB).await.unwrap();
@@ -38,8 +42,7 @@ async fn what_is_asked_twice_is_done_once_and_data_stay() {
         plugin.stage(vm, &volume, &context).await.unwrap();
         plugin.publish(vm, &volume, &context, POD).await.unwrap();
         assert_eq!(world.data(&volume, 0, false).await, sum, "{kind:?}, staged again");
-        world.ends(&volume, 0).await;
-        world.driver.delete(&volume).await.unwrap();
+        world.gone(&volume, 0).await;
     }
 }
 
@@ -57,10 +60,13 @@ const PUBLISH: [&str; 4] = ["publish-begun", "target-noted", "target-made", "bou
 const UNPUBLISH: [&str; 3] = ["target-unmounted", "target-removed", "target-forgotten"];
 const UNSTAGE: [&str; 3] = ["unmounted", "disconnected", "forgotten"];
 
-#[tokio::test]
+#[test]
 #[ignore = "boots machines: make vm-test"]
-async fn the_plugin_killed_at_any_point_goes_on_where_it_was() {
-    let mut world = World::start("killed").await;
+fn the_plugin_killed_at_any_point_goes_on_where_it_was() {
+    tell(killed);
+}
+
+async fn killed(world: &mut World) {
     let volume = world.driver.provision("k", Kind::Files("ext4"), 64 * MIB).await.unwrap();
     let context = world.driver.attach(&volume, "node-a").await.unwrap();
     let began = Instant::now();
@@ -99,5 +105,5 @@ async fn the_plugin_killed_at_any_point_goes_on_where_it_was() {
     eprintln!("killed at 17 points in {:?}", began.elapsed());
     world.runs(&volume, 1).await;
     assert_eq!(world.data(&volume, 1, false).await, sum, "on the other node");
-    world.ends(&volume, 1).await;
+    world.gone(&volume, 1).await;
 }

@@ -1,11 +1,14 @@
 //! The box exports for real, and what the kernel does when it stops: recovery's measurements, measured
-//! again.
+//! again. Without the driver: the disk is nobody's, so that controller and agents leave it alone.
 
 use std::time::Duration;
 
-use rds_csi_testbed::vm::{Connect, Controller, Daemon, Kernel, Network, StorageVm, Vm, oracle};
+use rds_csi_testbed::vm::{Connect, Controller, Daemon, Kernel, StorageVm, VOLUMES, Vm, oracle};
 use rds_csi_testbed::wait;
 use tokio::time::{Instant, sleep};
+
+use crate::teller::tell;
+use crate::world::{World, more_than, writes_to};
 
 const STEP: Duration = Duration::from_secs(30);
 const HOST: &str = "nqn.2014-08.org.nvmexpress:host-a";
@@ -13,30 +16,38 @@ const OTHER: &str = "nqn.2014-08.org.nvmexpress:host-b";
 const G1: &str = "nqn.2000-02.com.mikrotik:v.g1-a";
 const G2: &str = "nqn.2000-02.com.mikrotik:v.g2-b";
 
-/// A box, a node, and the node's controller of the exported disk `v`.
-struct Connected {
-    storage: StorageVm,
-    node: Vm,
+/// A node's controller of the exported disk `v`.
+struct Connected<'a> {
+    storage: &'a StorageVm,
+    node: &'a Vm,
     controller: Controller,
     device: String,
 }
 
-async fn connected(network: &Network, kernel: Kernel) -> Connected {
-    let (storage, node) = tokio::join!(
-        StorageVm::start(network, Kernel::Debian12),
-        Vm::boot_with(network, kernel, "node-a", 768)
-    );
-    let (storage, node) = (storage.unwrap(), node.unwrap());
+async fn connected(world: &World, node: usize) -> Connected<'_> {
+    let (storage, node) = (&world.storage, &world.nodes[node].0);
     storage.add_disk("v", 64).await.unwrap();
     storage.export("v", G1, HOST).await.unwrap();
-    let controller = Connect::to(G1, HOST).from(&node, storage.target()).await.unwrap();
-    let device = controller.device(&node).await.unwrap();
+    let controller = Connect::to(G1, HOST).from(node, storage.target()).await.unwrap();
+    let device = controller.device(node).await.unwrap();
     Connected { storage, node, controller, device }
 }
 
-impl Connected {
+/// Neither connections nor the disk are left.
+async fn forgotten(world: &World) {
+    for (node, _) in &world.nodes {
+        let line = "for c in /sys/class/nvme/nvme*; do \
+                    if test -e $c/delete_controller; then echo 1 >$c/delete_controller; fi; done";
+        node.shell(line).await.unwrap();
+    }
+    world.storage.exec("/disk/remove [find slot=v]").await.unwrap();
+    let image = format!("/file/remove [find name={VOLUMES}/v.img]");
+    world.storage.exec(&image).await.unwrap();
+}
+
+impl Connected<'_> {
     async fn state(&self) -> String {
-        self.controller.state(&self.node).await.unwrap()
+        self.controller.state(self.node).await.unwrap()
     }
 
     async fn becomes(&self, wanted: &str, within: Duration) -> Duration {
@@ -51,30 +62,20 @@ impl Connected {
 
     /// Starts a writer and waits until it writes.
     async fn writes(&self, name: &str) -> Daemon {
-        let run = oracle::writer(&self.node, &self.device, name, 0, 8192);
-        let writer = self.node.start(name, run).await.unwrap();
-        more_than(&writer, 20).await;
-        writer
+        writes_to(self.node, &self.device, name, 8192).await
     }
 }
 
-async fn more_than(writer: &Daemon, number: u64) {
-    wait::until("it writes", STEP, async || {
-        writer.check().map_err(|error| error.to_string())?;
-        let said = oracle::acknowledged(&writer.said());
-        if said > Some(number) { Ok(()) } else { Err(format!("{said:?}")) }
-    })
-    .await
-    .unwrap();
+#[test]
+#[ignore = "boots machines: make vm-test"]
+fn an_unexport_stops_the_writer_and_the_same_name_brings_it_back_as_its_kernel_does() {
+    tell(unexported);
 }
 
-#[tokio::test]
-#[ignore = "boots machines: make vm-test"]
-async fn an_unexport_stops_the_writer_and_the_same_name_brings_it_back_as_its_kernel_does() {
-    for kernel in Kernel::ALL {
-        let network = Network::start(&format!("export-{kernel:?}")).await.unwrap();
-        let pair = connected(&network, kernel).await;
-        let writer = pair.writes("a").await;
+async fn unexported(world: &mut World) {
+    for (index, kernel) in Kernel::ALL.into_iter().enumerate() {
+        let pair = connected(world, index).await;
+        let mut writer = pair.writes("a").await;
 
         pair.storage.unexport("v").await.unwrap();
         let stopped = oracle::acknowledged(&writer.said());
@@ -103,23 +104,25 @@ async fn an_unexport_stops_the_writer_and_the_same_name_brings_it_back_as_its_ke
             Kernel::Debian12Linux612 => {
                 assert_eq!(state, "none", "6.12 takes \"invalid subsystem\" for final");
                 assert!(writer.check().is_err(), "its writer was told so");
-                let again = Connect::to(G1, HOST).from(&pair.node, pair.storage.target()).await;
-                let device = again.unwrap().device(&pair.node).await.unwrap();
+                let again = Connect::to(G1, HOST).from(pair.node, pair.storage.target()).await;
+                let device = again.unwrap().device(pair.node).await.unwrap();
                 eprintln!("{kernel:?}: connected again, to {device}");
             }
         }
+        writer.kill().await.unwrap();
+        forgotten(world).await;
     }
 }
 
-#[tokio::test]
+#[test]
 #[ignore = "boots machines: make vm-test"]
-async fn a_fenced_host_writes_no_more_and_a_new_name_lets_only_the_other_host_in() {
-    let network = Network::start("fence").await.unwrap();
-    let (pair, other) = tokio::join!(
-        connected(&network, Kernel::Debian12),
-        Vm::boot_with(&network, Kernel::Debian12Linux612, "node-b", 768)
-    );
-    let other = other.unwrap();
+fn a_fenced_host_writes_no_more_and_a_new_name_lets_only_the_other_host_in() {
+    tell(fenced);
+}
+
+async fn fenced(world: &mut World) {
+    let other = &world.nodes[1].0;
+    let pair = connected(world, 0).await;
     let Connected { storage, node, controller, .. } = &pair;
     let mut writer = pair.writes("a").await;
     storage.exec("/disk/set v nvme-tcp-server-allow-host-name=nobody").await.unwrap();
@@ -132,9 +135,9 @@ async fn a_fenced_host_writes_no_more_and_a_new_name_lets_only_the_other_host_in
     storage.export("v", G2, OTHER).await.unwrap();
     let refused = Connect::to(G2, HOST).from(node, storage.target()).await;
     assert!(refused.is_err(), "a host that is not allowed was let in");
-    let second = Connect::to(G2, OTHER).from(&other, storage.target()).await.unwrap();
-    let device = second.device(&other).await.unwrap();
-    let new = other.start("b", oracle::writer(&other, &device, "b", 0, 1000)).await.unwrap();
+    let second = Connect::to(G2, OTHER).from(other, storage.target()).await.unwrap();
+    let device = second.device(other).await.unwrap();
+    let mut new = writes_to(other, &device, "b", 1000).await;
     more_than(&new, 1000).await;
     assert_eq!(pair.state().await, "connecting");
 
@@ -145,4 +148,6 @@ async fn a_fenced_host_writes_no_more_and_a_new_name_lets_only_the_other_host_in
     let found = oracle::found(&storage.vm, &storage.image("v")).await.unwrap();
     let of_a = found.iter().filter(|block| block.writer == "a" && block.place < 1000).count();
     assert_eq!((of_a, found.iter().filter(|b| b.writer == "b").count()), (0, 1000));
+    new.kill().await.unwrap();
+    forgotten(world).await;
 }

@@ -1,24 +1,40 @@
-//! What a machine can do.
+//! What a machine can do, and what a node has after it lost its power.
 
 use std::time::Duration;
 
-use rds_csi_testbed::vm::{Cable, End, Kernel, Network, Vm};
+use rds_csi_testbed::vm::{Cable, End, Kernel, Kind, Vm};
 
-#[tokio::test]
+use crate::teller::tell;
+use crate::world::{MIB, POD, World};
+
+#[test]
 #[ignore = "boots machines: make vm-test"]
-async fn both_kernels_boot_and_run_our_commands() {
-    let network = Network::start("machine").await.unwrap();
-    for (kernel, name) in Kernel::ALL.into_iter().zip(["old", "new"]) {
-        let mut vm = Vm::boot(&network, kernel, name).await.unwrap();
+fn a_node_that_lost_its_power_has_its_volume_again_with_what_was_written() {
+    tell(loses_power);
+}
+
+async fn loses_power(world: &mut World) {
+    for (node, kernel) in Kernel::ALL.into_iter().enumerate() {
+        let vm = &world.nodes[node].0;
         let release = vm.shell("uname -r").await.unwrap();
         assert!(release.starts_with(kernel.series()), "{release}");
-        runs_commands(&vm).await;
-        keeps_daemons(&vm).await;
-        refuses_to_lend_sockets_that_are_not_there(&vm).await;
-        let took = vm.reset().await.unwrap();
+        runs_commands(vm).await;
+        keeps_daemons(vm).await;
+        refuses_to_lend_sockets_that_are_not_there(vm).await;
+        let volume = world.driver.provision("p", Kind::Files("ext4"), 64 * MIB).await.unwrap();
+        let context = world.runs(&volume, node).await;
+        let sum = world.data(&volume, node, true).await;
+
+        let took = world.power_cut(node).await;
         eprintln!("{} boots in {took:?}", release.trim());
+        let (vm, plugin) = &world.nodes[node];
         let left = vm.command("ls").args(["/root/note"]).output().await.unwrap();
         assert!(!left.is_success(), "what was written is gone with the power: {left:?}");
+        // As kubelet does, for whom nothing has changed: the volume is attached.
+        plugin.stage(vm, &volume, &context).await.unwrap();
+        plugin.publish(vm, &volume, &context, POD).await.unwrap();
+        assert_eq!(world.data(&volume, node, false).await, sum, "{kernel:?}");
+        world.gone(&volume, node).await;
     }
 }
 

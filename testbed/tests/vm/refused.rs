@@ -6,18 +6,22 @@ use std::time::Duration;
 use rds_csi_testbed::vm::{Connect, Kind, Volume};
 use tokio::time::{Instant, timeout};
 
+use crate::teller::tell;
 use crate::world::{MIB, World, more_than, writes};
 
 /// Below kubelet's own two minutes.
 const DEADLINE: Duration = Duration::from_secs(110);
 
-#[tokio::test]
+#[test]
 #[ignore = "boots machines: make vm-test"]
-async fn what_is_not_the_volume_is_refused_in_time_and_nothing_else_is_touched() {
-    let world = World::start("refused").await;
+fn what_is_not_the_volume_is_refused_in_time_and_nothing_else_is_touched() {
+    tell(refused);
+}
+
+async fn refused(world: &mut World) {
     let bystander = world.driver.provision("w", Kind::Files("ext4"), 64 * MIB).await.unwrap();
     world.runs(&bystander, 0).await;
-    let writer = writes(&world.nodes[0].0, &bystander, "w").await;
+    let mut writer = writes(&world.nodes[0].0, &bystander, "w").await;
 
     let volume = world.driver.provision("v", Kind::Files("ext4"), 64 * MIB).await.unwrap();
     let context = world.driver.attach(&volume, "node-a").await.unwrap();
@@ -35,11 +39,15 @@ async fn what_is_not_the_volume_is_refused_in_time_and_nothing_else_is_touched()
         ("a port at which nobody listens", vec![("nvmePort", "4999")]),
         ("a target that never answers", vec![("nvmePort", "7000")]),
     ] {
-        refuses(&world, &volume, &changed(&changes), what).await;
+        refuses(world, &volume, &changed(&changes), what).await;
     }
-    signature_is_heeded(&world, &volume, &context).await;
+    signature_is_heeded(world, &volume, &context).await;
     let said = rds_csi_testbed::vm::oracle::acknowledged(&writer.said()).unwrap();
     more_than(&writer, said + 20).await;
+    writer.kill().await.unwrap();
+    world.gone(&bystander, 0).await;
+    world.driver.detach(&volume, "node-a").await.unwrap();
+    world.driver.delete(&volume).await.unwrap();
 }
 
 async fn refuses(world: &World, volume: &Volume, context: &HashMap<String, String>, what: &str) {
@@ -68,10 +76,13 @@ async fn signature_is_heeded(world: &World, volume: &Volume, context: &HashMap<S
 /// How often both are measured; the quickest counts, for others use the machine, too.
 const TRIES: u32 = 4;
 
-#[tokio::test]
+#[test]
 #[ignore = "boots machines: make vm-test"]
-async fn staging_costs_little_more_than_connecting_and_mounting() {
-    let world = World::start("cost").await;
+fn staging_costs_little_more_than_connecting_and_mounting() {
+    tell(costs);
+}
+
+async fn costs(world: &mut World) {
     let (vm, plugin) = &world.nodes[0];
     let volume = world.driver.provision("c", Kind::Files("ext4"), 64 * MIB).await.unwrap();
     let context = world.driver.attach(&volume, "node-a").await.unwrap();
@@ -105,4 +116,6 @@ async fn staging_costs_little_more_than_connecting_and_mounting() {
     let ratio = staged.as_secs_f64() / bare.as_secs_f64();
     eprintln!("connect and mount {bare:?}, NodeStageVolume {staged:?}: {ratio:.2} times as long");
     assert!(ratio < 1.8, "{ratio}");
+    world.driver.detach(&volume, "node-a").await.unwrap();
+    world.driver.delete(&volume).await.unwrap();
 }
