@@ -186,6 +186,9 @@ pub enum Entry {
     Block(DeviceNumber),
     /// Something else, a symbolic link among it.
     Other,
+    /// What is mounted there does not even say what it is: XFS answers EIO to everything once its
+    /// device is gone and it has shut itself down (ext4 goes on answering from memory).
+    Unreadable,
 }
 
 /// How full a file system is.

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rustix::fs::{OFlags, major, minor, statvfs};
 
-use super::{Device, DeviceNumber, Entry, Error, Kind, Usage};
+use super::{Device, DeviceNumber, Entry, Error, Kind, Usage, kind};
 
 /// What a path is, without following a symbolic link at its end.
 ///
@@ -19,6 +19,7 @@ pub fn entry(path: &Path) -> Result<Entry, Error> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Entry::Absent),
+        Err(error) if kind::of(&error) == Kind::Broken => return Ok(Entry::Unreadable),
         Err(error) => return Err(failed("look at", path, error)),
     };
     let kind = found.file_type();
@@ -81,7 +82,7 @@ pub fn remove(path: &Path) -> Result<(), Error> {
             Err(error) => Err(error),
         },
         // Most likely a device that is still mounted there.
-        Entry::Block(_) | Entry::Other => {
+        Entry::Block(_) | Entry::Other | Entry::Unreadable => {
             let what = format!("{} is neither a directory nor an empty file", path.display());
             return Err(Error::new(Kind::Refused, what));
         }

@@ -46,7 +46,7 @@ impl Node {
         match host.entry(&wanted.target).await? {
             Entry::Absent => Ok(()),
             Entry::Directory | Entry::File => Ok(host.remove(&wanted.target).await?),
-            Entry::Block(_) | Entry::Other => Err(precondition(format!(
+            Entry::Block(_) | Entry::Other | Entry::Unreadable => Err(precondition(format!(
                 "the target {} of volume {} is neither a directory nor a file, and nothing is \
                  mounted there; it is not removed",
                 wanted.target.display(),

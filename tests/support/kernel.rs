@@ -552,6 +552,11 @@ impl Host for Kernel {
     async fn entry(&self, path: &Path) -> Result<Entry, Error> {
         let world = self.world();
         if let Some(found) = world.topmost(path) {
+            // Which has shut itself down.
+            let is_dead = world.link_of(found.mount.number).is_none();
+            if is_dead && found.device.is_none() && found.mount.kind == "xfs" {
+                return Ok(Entry::Unreadable);
+            }
             return Ok(found.device.map_or(Entry::Directory, Entry::Block));
         }
         Ok(match world.tree.get(path) {

@@ -143,6 +143,7 @@ fn word(entry: Entry) -> &'static str {
         Entry::File => "a file",
         Entry::Block(_) => "a device",
         Entry::Other => "neither file nor directory",
+        Entry::Unreadable => "unreadable",
     }
 }
 

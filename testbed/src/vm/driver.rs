@@ -264,6 +264,11 @@ impl Driver {
         self.kinds().remove(&volume.handle);
         self.api.delete("persistentvolumes", &volume.name).map_err(failed)?;
         let claim = format!("default/{}", volume.name.trim_start_matches("pvc-"));
+        self.api
+            .modify("persistentvolumeclaims", &claim, |object| {
+                object["metadata"]["finalizers"] = json!([]);
+            })
+            .map_err(failed)?;
         self.api.delete("persistentvolumeclaims", &claim).map_err(failed)?;
         Ok(())
     }

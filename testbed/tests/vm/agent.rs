@@ -53,13 +53,20 @@ async fn fresh_words(world: &mut World) {
         [(clean.clone(), "repeats"), (forged(&clean), "seal"), (b"welcome".to_vec(), "")]
     {
         let _impostor = impostor(gateway, said).await;
-        let before = world.driver.said().matches("answer of an agent refused").count();
-        let why = kept_out(world, &volume).await;
-        assert!(why.contains("gives no word"), "{why}");
-        let log = world.driver.said();
-        let line = log.lines().rfind(|line| line.contains("answer of an agent refused"));
-        eprintln!("refused ({refused}): {line:?}");
-        assert!(log.matches("answer of an agent refused").count() > before, "nobody was heard");
+        let refusals = || {
+            let log = world.driver.said();
+            let all = log.lines().filter(|line| line.contains("answer of an agent refused"));
+            all.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let before = refusals().len();
+        // The controller learns of the new address in a moment.
+        let heard = wait::until("it is heard, and not believed", STEP, async || {
+            let why = kept_out(world, &volume).await;
+            assert!(why.contains("gives no word"), "{why}");
+            refusals().into_iter().nth(before).ok_or(why)
+        });
+        let line = heard.await.unwrap();
+        assert!(line.contains(refused), "{line}");
     }
 
     // The agent itself comes back, sweeps, and says so.
