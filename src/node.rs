@@ -37,6 +37,7 @@ pub use self::faults::{Faults, Point};
 pub use self::health::{Ailment, BoxAilment, HealthQuery, Severity};
 pub use self::publish::{Publish, Unpublish};
 pub use self::stage::Stage;
+use self::staged::Note;
 pub use self::staged::{Formatting, Staged};
 pub use self::stats::{Amount, StatsQuery};
 pub use self::unstage::Unstage;
@@ -244,6 +245,16 @@ fn refused(why: &Refused) -> Error {
 
 fn precondition(what: impl Into<String>) -> Error {
     Error::new(Kind::Precondition, what)
+}
+
+/// A path that belongs to another volume: nothing is taken away there.
+fn foreign(volume: &Handle, path: &Path, other: &Note) -> Error {
+    precondition(format!(
+        "{} belongs to volume {}, and volume {} was asked for; nothing is unmounted",
+        path.display(),
+        other.volume,
+        shown(volume)
+    ))
 }
 
 /// A mount that was made and is not to be seen under the path that was given: making it again would

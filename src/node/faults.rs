@@ -61,6 +61,8 @@ points! {
     TargetRemoved = "target-removed",
     /// The note does not name the target any more.
     TargetForgotten = "target-forgotten",
+    /// NodeUnstage has noted what it found mounted without a note.
+    FoundNoted = "found-noted",
     /// NodeUnstage has taken one mount away.
     Unmounted = "unmounted",
     /// A connection was ended.

@@ -1,11 +1,11 @@
 //! What the kernel and the notes say of a volume, and the pure questions that all flows ask of it.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use super::staged::{Note, is_left, left_name_of, name_of};
 use super::{Node, shown};
-use crate::host::{Controller, ControllerState, Device, Mount};
+use crate::host::{Controller, ControllerState, Device, DeviceNumber, Mount};
 use crate::operations::Error;
 use crate::volume::{Handle, Nqn, Slot};
 
@@ -56,6 +56,36 @@ impl Node {
             left,
         })
     }
+
+    /// The subsystem of what is mounted on top at a path, where it is a connected one, and none of
+    /// the devices in question.
+    pub(super) async fn stranger_at(&self, seen: &Seen, path: &Path) -> Result<Option<Nqn>, Error> {
+        match seen.topmost(path) {
+            Some(mount) if is_nvme(mount) && !seen.devices.iter().any(|one| is_of(mount, one)) => {
+                self.nqn_of(seen, mount.number).await
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The subsystem of the device with this number; `None` where no connection has it any more.
+    pub(super) async fn nqn_of(
+        &self,
+        seen: &Seen,
+        number: DeviceNumber,
+    ) -> Result<Option<Nqn>, Error> {
+        let nqns: BTreeSet<&str> = seen.controllers.iter().map(|one| one.nqn.as_str()).collect();
+        for name in nqns {
+            let Some(one) = seen.controllers.iter().find(|one| one.nqn.as_str() == name) else {
+                continue;
+            };
+            let devices = self.parts.host.devices(&one.nqn).await?;
+            if devices.iter().any(|device| device.number == number) {
+                return Ok(Some(one.nqn.clone()));
+            }
+        }
+        Ok(None)
+    }
 }
 
 impl Seen {
@@ -95,6 +125,34 @@ impl Seen {
             .iter()
             .find(|other| other.nqn == *nqn && other.boot == self.boot && other.volume != own)
     }
+
+    /// The other volume to which this path belongs: by its note of this start of the kernel, or by
+    /// the subsystem of what is mounted there.
+    pub fn owner_of(&self, path: &Path, mounted: Option<&Nqn>) -> Option<&Note> {
+        self.others.iter().find(|other| {
+            let names_path = other.staging == path || other.targets.contains_key(path);
+            other.boot == self.boot && names_path || Some(&other.nqn) == mounted
+        })
+    }
+
+    /// The connection that unstaging ends: of the NQN in the note. Without one, by the form of the
+    /// name, and only what no other volume's note claims.
+    pub fn to_be_ended(&self, volume: &Handle) -> Option<&Controller> {
+        let is_ours = |nqn: &Nqn| match &self.note {
+            Some(note) => note.nqn == *nqn,
+            None => {
+                is_generation_of(nqn, &volume.slot) && self.others.iter().all(|one| one.nqn != *nqn)
+            }
+        };
+        let still = |one: &&Controller| one.state != ControllerState::Deleting && is_ours(&one.nqn);
+        self.controllers.iter().find(still)
+    }
+}
+
+/// Is this a mount of the device: of the file system on it, or of its node, which was bound to a file?
+pub fn uses(mount: &Mount, device: &Device) -> bool {
+    let node = device.path.file_name().map(|name| PathBuf::from("/").join(name));
+    is_of(mount, device) || mount.kind == "devtmpfs" && node.as_ref() == Some(&mount.root)
 }
 
 /// Is the file system of this mount the one on this device?

@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Node, shown};
-use crate::host::{Connect, Timing};
+use crate::agent::generation;
+use crate::host::{Connect, Controller, Mount, Timing};
 use crate::operations::{Error, Kind};
 use crate::volume::{Handle, Nqn, Refused};
 
@@ -18,6 +19,19 @@ const FORM: u32 = 1;
 /// The end of the name of what is kept of a note once its volume was unstaged. No note of a volume
 /// has a name of three parts.
 const LEFT: &str = ".left.note";
+
+/// The port of NVMe over TCP (NVM Express TCP Transport Specification, 2.1).
+const NVME_TCP_PORT: u16 = 4420;
+
+/// The timing of a connection that was found: not known, and not needed to end it. The kernel's own
+/// defaults (`NVMF_DEF_*` in `drivers/nvme/host/fabrics.h`), but for giving up.
+const FOUND: Timing = Timing {
+    ctrl_loss: None,
+    reconnect_delay: Duration::from_secs(10),
+    keep_alive: Duration::from_secs(5),
+    fast_io_fail: None,
+    io_queues: None,
+};
 
 /// How far a file system was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +148,28 @@ impl Note {
             uuid: None,
             targets: BTreeMap::new(),
         }
+    }
+
+    /// The note of a volume that is mounted and has none: as far as the kernel tells, enough to
+    /// unstage it. Where it is mounted, a file system was made.
+    pub fn found(volume: &Handle, by: &Controller, mount: &Mount, boot: &str) -> Self {
+        let used = Use::Mount { kind: mount.kind.clone(), read_only: mount.read_only };
+        let value = |key: &str| {
+            let pairs = by.address.split(',').filter_map(|pair| pair.split_once('='));
+            pairs.clone().find(|(name, _)| *name == key).map(|(_, value)| value)
+        };
+        let host_nqn = by.host_nqn.as_deref().and_then(|text| Nqn::parse(text).ok());
+        let connect = Connect {
+            nqn: by.nqn.clone(),
+            address: value("traddr").unwrap_or_default().to_owned(),
+            port: value("trsvcid").and_then(|port| port.parse().ok()).unwrap_or(NVME_TCP_PORT),
+            host_nqn: host_nqn.unwrap_or_else(|| by.nqn.clone()),
+            host_id: String::new(),
+            timing: FOUND,
+        };
+        let note = Self::new(volume, &connect, boot, &mount.target, used);
+        let generation = generation(by.nqn.as_str()).map(|(number, _)| number);
+        Self { generation, formatting: Formatting::Done, ..note }
     }
 
     /// How the host connects.

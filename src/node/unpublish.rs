@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use super::look::is_nvme;
 use super::staged::name_of;
-use super::{Node, Point, Unpublish, precondition, shown};
+use super::{Node, Point, Unpublish, foreign, precondition, shown};
 use crate::host::Entry;
 use crate::operations::{Error, Kind};
 use crate::volume::Handle;
@@ -15,13 +16,37 @@ impl Node {
     /// Takes a volume away from a path; what is gone already is no error.
     ///
     /// # Errors
-    /// Where the target cannot be unmounted, or is no empty place.
+    /// Where the target cannot be unmounted, is no empty place, or belongs to another volume.
     pub async fn unpublish(&self, wanted: Unpublish) -> Result<(), Error> {
         let _turn = self.turn(&wanted.volume)?;
+        self.is_ours(&wanted).await?;
         self.uncover(&wanted.target).await?;
         self.clear(&wanted).await?;
         self.parts.faults.pass(Point::TargetRemoved)?;
         self.forget_target(&wanted.volume, &wanted.target).await
+    }
+
+    /// Refuses a target of another volume: one that its note names, or where its device is to be
+    /// seen. What our own note names is ours, whatever lies there by now.
+    async fn is_ours(&self, wanted: &Unpublish) -> Result<(), Error> {
+        let (volume, target) = (&wanted.volume, &wanted.target);
+        let seen = self.look(volume, None).await?;
+        if seen.note.as_ref().is_some_and(|note| note.targets.contains_key(target)) {
+            return Ok(());
+        }
+        let number = match (seen.topmost(target), self.parts.host.entry(target).await?) {
+            (Some(_), Entry::Block(number)) => Some(number),
+            (Some(mount), _) if is_nvme(mount) => Some(mount.number),
+            _ => None,
+        };
+        let mounted = match number {
+            Some(number) => self.nqn_of(&seen, number).await?,
+            None => None,
+        };
+        match seen.owner_of(target, mounted.as_ref()) {
+            Some(other) => Err(foreign(volume, target, other)),
+            None => Ok(()),
+        }
     }
 
     async fn uncover(&self, target: &Path) -> Result<(), Error> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use slog::{info, warn};
 
-use self::next::{Step, next};
+use self::next::{Step, Wanted, next};
 use super::{Node, Point, shown};
 use crate::host;
 use crate::operations::{Error, Kind};
@@ -33,12 +33,30 @@ impl Node {
         let _turn = self.turn(&wanted.volume)?;
         let (volume, host) = (&wanted.volume, &self.parts.host);
         for _ in 0..STEPS_MAX {
-            let seen = self.look(volume, None).await?;
+            let mut seen = self.look(volume, None).await?;
             let published = self.published(&seen).await?;
-            let (point, done) = match next(volume, &wanted.staging, &seen, &published)? {
+            let stranger = self.stranger_at(&seen, &wanted.staging).await?;
+            if seen.note.is_none()
+                && let Some(found) = seen.to_be_ended(volume)
+            {
+                // Whoever else uses its device keeps it.
+                seen.devices = host.devices(&found.nqn).await?;
+            }
+            let asked = Wanted {
+                volume,
+                staging: &wanted.staging,
+                stranger: stranger.as_ref(),
+                published: &published,
+            };
+            let (point, done) = match next(&asked, &seen)? {
                 Step::Done => {
                     self.forget_failure(volume);
                     return Ok(());
+                }
+                Step::Note(note, point) => {
+                    warn!(self.parts.log, "a volume that is mounted has no note";
+                        "volume" => shown(volume), "nqn" => %note.nqn);
+                    (point, self.write(volume, &note).await)
                 }
                 Step::Unmount(target) => {
                     let unmounted = host.unmount(&target).await;

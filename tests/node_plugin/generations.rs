@@ -4,7 +4,7 @@ use tonic::Code;
 
 use super::{GIB, code, first};
 use crate::kernel::{Content, Kernel};
-use crate::kubelet::{Attachment, Kubelet, file_system, pod};
+use crate::kubelet::{Attachment, Kubelet, block, file_system, pod};
 
 #[tokio::test(start_paused = true)]
 async fn publishing_another_generation_stages_it_anew() {
@@ -137,4 +137,144 @@ async fn without_its_note_a_connection_is_known_by_its_name_and_ended() {
     kernel.remove_note("v").await.unwrap();
     Kubelet::new(&kernel).stage(&volume).await.unwrap();
     assert_eq!(kernel.calls("mount"), 2, "what is mounted already is found");
+}
+
+/// What the first driver did: the volume `v` under a name of its own, mounted without any note.
+async fn of_the_first_driver(nqn: &str) -> (Kernel, Kubelet, Attachment) {
+    use rds_csi::host::Host as _;
+    let kernel = Kernel::new();
+    kernel.make_disk("v", GIB);
+    kernel.export("v", nqn);
+    let mut volume = Attachment::new("v", 1, true, file_system("ext4"));
+    volume.nqn = nqn.into();
+    volume.context.insert("nqn".into(), nqn.into());
+    volume.context.remove("generation");
+    Kubelet::new(&kernel).stage(&volume).await.unwrap();
+    kernel.remove_note("v").await.unwrap();
+    let kubelet = Kubelet::new(&kernel);
+    (kernel, kubelet, volume)
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_its_note_a_connection_of_any_name_is_found_by_what_is_mounted() {
+    for nqn in ["v", "nqn.2000-02.com.mikrotik:v", "nqn.2000-02.com.mikrotik:other"] {
+        let (kernel, kubelet, volume) = of_the_first_driver(nqn).await;
+        kubelet.unstage(&volume).await.unwrap();
+        assert!(kernel.connected().is_empty(), "{nqn} leaked");
+        assert_eq!(kernel.mounted(&volume.staging()), 0);
+        kubelet.unstage(&volume).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unstage_without_a_note_goes_on_wherever_it_was_cut_off() {
+    use rds_csi::node::{Faults, Point};
+    for point in [Point::FoundNoted, Point::Unmounted, Point::Disconnected] {
+        let (kernel, _, volume) = of_the_first_driver("nqn.2000-02.com.mikrotik:v").await;
+        let cut = Kubelet::with(&kernel, Faults::at(move |at| at == point));
+        assert_eq!(code(cut.unstage(&volume).await), Code::DeadlineExceeded, "{point:?}");
+        Kubelet::new(&kernel).unstage(&volume).await.unwrap();
+        assert!(kernel.connected().is_empty(), "leaked when cut off at {point:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_its_note_what_is_used_elsewhere_stays_connected() {
+    use rds_csi::host::Host as _;
+    let (kernel, kubelet, volume) = first("ext4");
+    kubelet.stage(&volume).await.unwrap();
+    kubelet.publish(&volume, &pod("a")).await.unwrap();
+    kernel.remove_note("v").await.unwrap();
+    let refused = kubelet.unstage(&volume).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("/k/pods/a/mount"), "{refused}");
+    assert_eq!(kernel.connected(), [volume.nqn.clone()]);
+    // Not mounted at the staging path any more, and nothing in memory: still not.
+    let refused = Kubelet::new(&kernel).unstage(&volume).await;
+    assert_eq!(code(refused), Code::FailedPrecondition);
+    assert_eq!(kernel.connected(), [volume.nqn.clone()]);
+    kernel.write(&pod("a"), "file", "text").unwrap();
+    kubelet.unpublish(&volume, &pod("a")).await.unwrap();
+    kubelet.unstage(&volume).await.unwrap();
+    assert!(kernel.connected().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_its_note_a_device_that_is_bound_to_a_pod_stays_connected() {
+    use rds_csi::host::Host as _;
+    let (kernel, kubelet, mut volume) = first("ext4");
+    volume.capability = block();
+    kubelet.stage(&volume).await.unwrap();
+    kubelet.publish(&volume, &pod("a")).await.unwrap();
+    kernel.remove_note("v").await.unwrap();
+    assert_eq!(code(kubelet.unstage(&volume).await), Code::FailedPrecondition);
+    assert_eq!(kernel.disk_at(&pod("a")).as_deref(), Some("v"));
+    kubelet.unpublish(&volume, &pod("a")).await.unwrap();
+    kubelet.unstage(&volume).await.unwrap();
+    assert!(kernel.connected().is_empty());
+}
+
+/// Two volumes that are staged and published at paths of their own, as file systems or as devices.
+async fn two(as_block: bool) -> (Kernel, Kubelet, [Attachment; 2]) {
+    let kernel = Kernel::new();
+    let kubelet = Kubelet::new(&kernel);
+    let both = ["v", "w"].map(|name| {
+        kernel.make_disk(name, GIB);
+        let used = if as_block { block() } else { file_system("ext4") };
+        let volume = Attachment::new(name, 1, true, used);
+        kernel.export(name, &volume.nqn);
+        volume
+    });
+    for volume in &both {
+        kubelet.stage(volume).await.unwrap();
+        kubelet.publish(volume, &pod(&volume.volume)).await.unwrap();
+    }
+    (kernel, kubelet, both)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_of_another_volume_is_left_alone_and_both_are_named() {
+    for as_block in [false, true] {
+        let (kernel, kubelet, [volume, other]) = two(as_block).await;
+        let refused = kubelet.unpublish(&volume, &pod("w")).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        for name in ["volume v ", "volume w,", "/k/pods/w/mount"] {
+            assert!(refused.message().contains(name), "{refused}");
+        }
+        assert_eq!(kernel.disk_at(&pod("w")).as_deref(), Some("w"));
+        kubelet.unpublish(&volume, &pod("v")).await.unwrap();
+        // What another volume's note does not name, its device says.
+        if as_block {
+            kernel.rebind(&pod("w"), &pod("x"));
+        } else {
+            use rds_csi::host::Host as _;
+            kernel.make_directory(&pod("x")).await.unwrap();
+            kernel.bind(&other.staging(), &pod("x"), false).await.unwrap();
+        }
+        let refused = kubelet.unpublish(&volume, &pod("x")).await;
+        assert_eq!(code(refused), Code::FailedPrecondition);
+        assert_eq!(kernel.disk_at(&pod("x")).as_deref(), Some("w"));
+
+        let swapped = kubelet.unstage_at(&volume, &other.staging()).await.unwrap_err();
+        assert_eq!(swapped.code(), Code::FailedPrecondition);
+        assert!(swapped.message().contains("belongs to volume w"), "{swapped}");
+        let mut astray = volume.clone();
+        astray.staging = Some(other.staging());
+        assert_eq!(code(kubelet.stage(&astray).await), Code::FailedPrecondition);
+        assert_eq!(kernel.mounted(&other.staging()), usize::from(!as_block));
+        assert_eq!(kernel.connected().len(), 2);
+        assert_eq!(kernel.disk_at(&pod("w")).as_deref(), Some("w"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_volume_has_mounted_at_a_staging_path_is_not_unmounted() {
+    use rds_csi::host::Host as _;
+    let (kernel, kubelet, [volume, other]) = two(false).await;
+    kubelet.unpublish(&volume, &pod("v")).await.unwrap();
+    kernel.bind(&other.staging(), &volume.staging(), false).await.unwrap();
+    let refused = kubelet.unstage(&volume).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("belongs to volume w"), "{refused}");
+    assert_eq!(kernel.mounted(&volume.staging()), 2);
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rds_csi::host::Host as _;
 use rds_csi::node::{Faults, Point};
 
 use super::GIB;
@@ -17,7 +18,8 @@ fn mortal(kernel: &Kernel, point: Point, died: &Arc<AtomicBool>) -> Kubelet {
 }
 
 /// kubelet's calls from the first attachment to the end of the second, each repeated after a kill.
-/// The first generation is never unstaged: the second finds it there.
+/// The first generation is never unstaged: the second finds it there. An xfs has lost its note when
+/// it is unstaged.
 async fn whole_life(kernel: &Kernel, uses: &[Attachment; 2], point: Point) -> bool {
     let died = Arc::new(AtomicBool::new(false));
     let mut kubelet = mortal(kernel, point, &died);
@@ -51,6 +53,9 @@ async fn whole_life(kernel: &Kernel, uses: &[Attachment; 2], point: Point) -> bo
     for target in [pod("p0"), pod("p1")] {
         call!(async |kubelet: &Kubelet| kubelet.unpublish(&uses[1], &target).await);
         assert!(!kernel.exists(&target), "{}", point.label());
+    }
+    if matches!(kernel.content("v"), Content::Files { kind, .. } if kind == "xfs") {
+        kernel.remove_note("v").await.unwrap();
     }
     call!(async |kubelet: &Kubelet| kubelet.unstage(&uses[1]).await);
     assert!(kernel.connected().is_empty(), "{}", point.label());

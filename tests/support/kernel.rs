@@ -248,6 +248,15 @@ impl Kernel {
         });
     }
 
+    /// Somebody binds what is mounted at a path to another one, too.
+    pub fn rebind(&self, from: &Path, to: &Path) {
+        self.change(|world| {
+            let mut found = world.topmost(from).unwrap().clone();
+            found.mount.target = to.to_owned();
+            world.mounts.push(found);
+        });
+    }
+
     /// What a pod does: writes a file below `target`, and reads it back.
     pub fn write(&self, target: &Path, name: &str, text: &str) -> Result<(), String> {
         let mut world = self.world();

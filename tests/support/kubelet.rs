@@ -31,6 +31,8 @@ pub struct Attachment {
     pub context: HashMap<String, String>,
     pub volume_context: HashMap<String, String>,
     pub capability: pb::VolumeCapability,
+    /// Where it is staged, if not where kubelet does.
+    pub staging: Option<PathBuf>,
 }
 
 /// The NQN of a generation.
@@ -81,11 +83,12 @@ impl Attachment {
             context.insert("format".into(), "allowed".into());
         }
         let (volume, volume_context) = (volume.to_owned(), HashMap::new());
-        Self { volume, nqn, context, volume_context, capability }
+        Self { volume, nqn, context, volume_context, capability, staging: None }
     }
 
     pub fn staging(&self) -> PathBuf {
-        Path::new("/k/staging").join(&self.volume).join("globalmount")
+        let usual = || Path::new("/k/staging").join(&self.volume).join("globalmount");
+        self.staging.clone().unwrap_or_else(usual)
     }
 }
 
@@ -153,9 +156,13 @@ impl Kubelet {
     }
 
     pub async fn unstage(&self, of: &Attachment) -> Result<(), Status> {
+        self.unstage_at(of, &of.staging()).await
+    }
+
+    pub async fn unstage_at(&self, of: &Attachment, staging: &Path) -> Result<(), Status> {
         let request = pb::NodeUnstageVolumeRequest {
             volume_id: of.volume.clone(),
-            staging_target_path: text(&of.staging()),
+            staging_target_path: text(staging),
         };
         self.service.node_unstage_volume(Request::new(request)).await.map(drop)
     }

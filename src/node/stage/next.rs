@@ -11,7 +11,7 @@ use crate::host::{Controller, ControllerState, Device, Mount, Signature};
 use crate::node::context::Context;
 use crate::node::look::{Seen, is_nvme, is_of};
 use crate::node::staged::{Formatting, Note, Use};
-use crate::node::{Point, precondition, shown};
+use crate::node::{Point, foreign, precondition, shown};
 use crate::operations::{Error, Kind};
 use crate::volume::Handle;
 
@@ -80,6 +80,9 @@ pub fn next(wanted: &Wanted<'_>, seen: &Seen, known: &Known) -> Result<Step, Err
              boxes must not export volumes under one name",
             other.volume
         )));
+    }
+    if let Some(other) = seen.owner_of(wanted.staging, None) {
+        return Err(foreign(wanted.volume, wanted.staging, other));
     }
     if let Some(controller) = seen.other_generation(wanted.volume, nqn) {
         return Ok(Step::Disconnect(controller.clone()));

@@ -2,15 +2,31 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::host::{Controller, ControllerState};
-use crate::node::look::{Seen, is_generation_of, is_nvme, is_of};
-use crate::node::{precondition, shown};
+use crate::host::{Controller, Mount};
+use crate::node::look::{Seen, is_generation_of, is_nvme, is_of, uses};
+use crate::node::staged::Note;
+use crate::node::{Point, foreign, precondition, shown};
 use crate::operations::Error;
 use crate::volume::{Handle, Nqn};
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Which volume.
+    pub volume: &'a Handle,
+    /// Where it was staged.
+    pub staging: &'a Path,
+    /// The subsystem of what is mounted there, where it is another one than the note's.
+    pub stranger: Option<&'a Nqn>,
+    /// The targets of the note at which the volume is still to be seen.
+    pub published: &'a [PathBuf],
+}
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
+    /// Write this note of what was found without one; then this is done.
+    Note(Box<Note>, Point),
     /// Take away the topmost mount here.
     Unmount(PathBuf),
     /// End this connection.
@@ -21,16 +37,15 @@ pub enum Step {
     Done,
 }
 
-/// The next step. `published` are the targets of the note at which the volume is still to be seen.
+/// The next step.
 ///
 /// # Errors
 /// Where the volume is in use still, or where something else is mounted.
-pub fn next(
-    volume: &Handle,
-    staging: &Path,
-    seen: &Seen,
-    published: &[PathBuf],
-) -> Result<Step, Error> {
+pub fn next(wanted: &Wanted<'_>, seen: &Seen) -> Result<Step, Error> {
+    let Wanted { volume, staging, stranger, published } = *wanted;
+    if let Some(other) = seen.owner_of(staging, stranger) {
+        return Err(foreign(volume, staging, other));
+    }
     if let Some(target) = published.first() {
         return Err(precondition(format!(
             "volume {} is published at {} still; unpublish it first",
@@ -39,18 +54,9 @@ pub fn next(
         )));
     }
     if let Some(mount) = seen.topmost(staging) {
-        if !is_nvme(mount) && !seen.devices.iter().any(|device| is_of(mount, device)) {
-            return Err(precondition(format!(
-                "{} ({}) is mounted at {}, which is not volume {}; unmount it",
-                mount.source,
-                mount.kind,
-                staging.display(),
-                shown(volume)
-            )));
-        }
-        return Ok(Step::Unmount(staging.to_owned()));
+        return mounted(wanted, seen, mount);
     }
-    let elsewhere = |mount: &&crate::host::Mount| seen.devices.iter().any(|one| is_of(mount, one));
+    let elsewhere = |mount: &&Mount| seen.devices.iter().any(|one| uses(mount, one));
     if let Some(mount) = seen.mounts.iter().find(elsewhere) {
         return Err(precondition(format!(
             "volume {} is still mounted at {}; its connection is kept",
@@ -58,18 +64,45 @@ pub fn next(
             mount.target.display()
         )));
     }
-    let is_ours = |nqn: &Nqn| match &seen.note {
-        Some(note) => note.nqn == *nqn,
-        // Without a note: by the form of the name, and only what no other volume's note claims.
-        None => {
-            is_generation_of(nqn, &volume.slot) && seen.others.iter().all(|one| one.nqn != *nqn)
-        }
-    };
-    let still = |one: &&Controller| one.state != ControllerState::Deleting && is_ours(&one.nqn);
-    if let Some(controller) = seen.controllers.iter().find(still) {
+    if let Some(controller) = seen.to_be_ended(volume) {
         return Ok(Step::Disconnect(controller.clone()));
     }
     Ok(if seen.note.is_some() { Step::Forget } else { Step::Done })
+}
+
+/// Something is mounted at the staging path: the volume's device, one that is gone, or something
+/// else. Without a note, the device says under which name the volume is connected; that is noted
+/// before it is unmounted, because nothing else tells it afterwards.
+fn mounted(wanted: &Wanted<'_>, seen: &Seen, mount: &Mount) -> Result<Step, Error> {
+    let (volume, staging) = (wanted.volume, wanted.staging);
+    let is_device = seen.devices.iter().any(|device| is_of(mount, device));
+    if !is_nvme(mount) && !is_device {
+        return Err(precondition(format!(
+            "{} ({}) is mounted at {}, which is not volume {}; unmount it",
+            mount.source,
+            mount.kind,
+            staging.display(),
+            shown(volume)
+        )));
+    }
+    let found = wanted.stranger.and_then(|nqn| seen.to(nqn).next());
+    match (found, &seen.note) {
+        (Some(found), None) => {
+            let note = Note::found(volume, found, mount, &seen.boot);
+            Ok(Step::Note(Box::new(note), Point::FoundNoted))
+        }
+        (Some(found), Some(note)) if !is_generation_of(&found.nqn, &volume.slot) => {
+            Err(precondition(format!(
+                "{} of {} is mounted at {}, and volume {} is staged there under {}; unmount it",
+                mount.source,
+                found.nqn,
+                staging.display(),
+                shown(volume),
+                note.nqn
+            )))
+        }
+        _ => Ok(Step::Unmount(staging.to_owned())),
+    }
 }
 
 #[cfg(test)]
