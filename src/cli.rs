@@ -111,8 +111,31 @@ pub struct SandboxArgs {
     pub quick: bool,
 }
 
+const DOCTOR: &str = "\
+Examples:
+  rds-csi doctor --config config.toml                  looks, changes nothing
+  rds-csi doctor --config config.toml --write          tries what can only be seen by writing
+  sudo rds-csi doctor --config config.toml --drill     on a node: does a fence hold?
+
+The drill makes a scratch disk of 16 MiB under a name of its own, exports it to a host that only the
+drill knows, connects this kernel to it, writes and reads back. Then it fences as the driver does when
+a node dies, and looks whether
+  - anything is acknowledged or counted after the fence,
+  - the next host finds what was acknowledged and keeps what it writes,
+  - the old name, and a host that is not on the list, are refused,
+  - a host comes back, with its data, when its export is put back.
+Volumes are not touched. What is made is removed, also after Ctrl-C; what cannot be removed is named
+with the command that does. The result is written where the controller finds it: ConfigMap
+<release>-drills, by the pod's service account or cluster.kubeconfig.
+
+Exit codes:
+  0   no faults (warnings are none)
+  1   a fault, or the findings could not be printed
+  64  wrong command line or configuration";
+
 /// Arguments of `doctor`.
 #[derive(Debug, Clone, PartialEq, Args)]
+#[command(after_help = DOCTOR)]
 pub struct DoctorArgs {
     /// Configuration file (TOML); without it, the defaults and the variables alone
     #[arg(long, value_name = "FILE", env = "RDSCSI_CONFIG")]
@@ -123,6 +146,10 @@ pub struct DoctorArgs {
     /// Make a small scratch disk on the box, look how it behaves, and remove it
     #[arg(long)]
     pub write: bool,
+    /// Prove, from a node, that a fence on this box shuts a host out: connect to a scratch disk, write,
+    /// fence, and look (root; needs the module nvme-tcp; takes about a minute)
+    #[arg(long)]
+    pub drill: bool,
     /// Write down what the box answers, secrets taken out, for rds-sim --replay
     #[arg(long, value_name = "FILE")]
     pub capture: Option<PathBuf>,
@@ -130,7 +157,7 @@ pub struct DoctorArgs {
     #[arg(long)]
     pub json: bool,
     /// Print the commands of a script with which a box unexports every volume when it starts
-    #[arg(long, conflicts_with_all = ["backend", "write", "capture", "json"])]
+    #[arg(long, conflicts_with_all = ["backend", "write", "drill", "capture", "json"])]
     pub startup_script: bool,
 }
 

@@ -9,6 +9,7 @@ mod attachments;
 pub mod cache;
 pub mod client;
 mod deleting;
+pub mod drills;
 mod entries;
 pub mod events;
 pub mod evidence;

@@ -8,17 +8,19 @@
 //! - [`examination`]: one box, from the key file to the removal of the scratch disk.
 //! - [`access`], [`rights`], [`system`], [`storage`]: what was seen -> rows, pure.
 //! - [`scratch`]: the scratch disk. [`console`]: one session, a deadline for every line.
+//! - [`drill`]: from a node, with a scratch disk and this kernel as its host: does a fence hold?
 //! - [`capture`] writes down what the box answered, without what [`redact`] takes out, so that the
 //!   simulated box can play it. [`show`]: rows as a table or as JSON. [`startup`]: the script that
 //!   a box runs when it starts.
 //!
-//! It changes nothing without `--write`, mends nothing by itself, and needs neither a cluster nor
-//! the controller. It runs beside a controller in service: all that it makes has a name of its own
+//! It changes nothing without `--write` or `--drill`, mends nothing by itself, and needs neither a cluster nor
+//! the controller; a drill tells the controller its result where it can. It runs beside a controller in service: all that it makes has a name of its own
 //! and no ledger record, so that no controller takes it for a volume.
 
 pub mod access;
 pub mod capture;
 pub mod console;
+pub mod drill;
 pub mod examination;
 pub mod redact;
 pub mod rights;
@@ -64,7 +66,7 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = runtime
         .map_err(|error| format!("no runtime: {error}"))
-        .and_then(|runtime| runtime.block_on(examine_all(chosen, args)));
+        .and_then(|runtime| runtime.block_on(examine_all(&config, chosen, args)));
     match outcome.and_then(|reports| show(&reports, args)) {
         Ok(true) => ExitCode::from(cli::SUCCESS),
         Ok(false) => ExitCode::from(cli::FAILURE),
@@ -119,6 +121,7 @@ struct Reports {
 }
 
 async fn examine_all(
+    config: &Config,
     chosen: Vec<(BackendName, BackendConfig)>,
     args: &DoctorArgs,
 ) -> Result<Reports, String> {
@@ -131,10 +134,14 @@ async fn examine_all(
         }
     });
     let mut all = Reports::default();
+    let drill = match args.drill {
+        true => Some(drill::Setup::of_this_node(config, &log).await),
+        false => None,
+    };
     for (name, backend) in chosen {
         let capture = args.capture.as_deref().map(begin_capture).transpose()?;
         let connect = over_ssh()(&backend, &log).map_err(|why| format!("backends.{name}.{why}"))?;
-        let options = Options { write: args.write, capture };
+        let options = Options { write: args.write, capture, drill: drill.clone() };
         let examination = Examination::new(name, backend, connect, options);
         let (report, failed) = examination.run(interrupted.clone().cancelled_owned()).await;
         all.reports.push(report);

@@ -6,6 +6,7 @@
 //! waited for.
 
 pub mod blocking;
+pub mod blocks;
 pub mod command;
 pub mod fabrics;
 pub mod files;

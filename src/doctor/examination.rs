@@ -3,7 +3,8 @@
 //! ```text
 //! enter: key file ─▶ address ─▶ algorithms ─▶ host key, login
 //! look:  version ─▶ policies, package, JSON ─▶ console ─▶ places ─▶ scratch disk
-//! end:   what is left of the scratch disk is removed in a session of its own
+//! drill: a scratch disk of its own, and this node as its host
+//! end:   what is left of a scratch disk is removed in a session of its own
 //! ```
 //!
 //! Asks and notes; what the answers mean is said in the modules of the rows. A step that leads no
@@ -18,7 +19,8 @@ use tokio::time::{sleep, timeout};
 use super::access::{self, Came};
 use super::capture::Capture;
 use super::console::{Console, Deadlines};
-use super::row::{Report, Row, State};
+use super::drill::{Drill, Setup, record, rows};
+use super::row::{CHECKS, Report, Row, State};
 use super::scratch::{self, Scratch};
 use super::{rights, storage, system};
 use crate::attachment::static_form::Mode;
@@ -43,6 +45,8 @@ pub struct Options {
     pub write: bool,
     /// Write down what the box answers.
     pub capture: Option<Capture>,
+    /// Prove on a scratch disk that a fence shuts a host out.
+    pub drill: Option<Setup>,
 }
 
 /// One box under examination.
@@ -54,6 +58,12 @@ pub struct Examination {
     rows: Vec<Row>,
     /// What may be on the box.
     scratch: Option<Scratch>,
+    /// What a drill is run with.
+    setup: Option<Setup>,
+    /// What may be connected here.
+    drill: Option<Drill>,
+    /// The box's RouterOS, once it is known.
+    version: Option<String>,
 }
 
 impl Examination {
@@ -67,7 +77,17 @@ impl Examination {
         let deadlines =
             Deadlines { connect: config.connect_deadline, command: config.command_deadline };
         let console = Console::new(connect, deadlines, options.capture);
-        Self { name, config, console, write: options.write, rows: Vec::new(), scratch: None }
+        Self {
+            name,
+            config,
+            console,
+            write: options.write,
+            rows: Vec::new(),
+            scratch: None,
+            setup: options.drill,
+            drill: None,
+            version: None,
+        }
     }
 
     /// Looks at everything, or until `interrupted` ends; then removes what it made, and reports.
@@ -78,12 +98,17 @@ impl Examination {
             () = interrupted => "interrupted".to_owned(),
         };
         self.clean().await;
+        self.record().await;
         self.console.close().await;
         let capture = self.console.take_capture().map(Capture::finish);
         let failed = capture.and_then(Result::err).map(|error| error.to_string());
         let address = self.config.address.to_string();
         let mut report = Report { backend: self.name.to_string(), address, rows: self.rows };
-        report.complete(&why);
+        report.complete(CHECKS, &why);
+        if self.setup.is_some() {
+            let why = if self.version.is_some() { "the drill ended before" } else { &why };
+            report.complete(rows::CHECKS, why);
+        }
         (report, failed)
     }
 
@@ -103,6 +128,7 @@ impl Examination {
             Err(why) => Row::not_checked("nvme port", format!("the disks cannot be read: {why}")),
         });
         self.scratch_disk(has_place, version.as_deref()).await;
+        self.drill(has_place).await;
     }
 
     /// From the key file to the login; whether it leads anywhere.
@@ -156,6 +182,7 @@ impl Examination {
         self.rows.push(row);
         let version = version.ok()?;
         self.console.set_version(&version);
+        self.version = Some(version.clone());
         Some(version)
     }
 
@@ -275,10 +302,49 @@ impl Examination {
         }
     }
 
-    /// Removes a scratch disk that is left, in a session of its own.
+    /// The drill, where one is wanted, on a disk of its own.
+    async fn drill(&mut self, has_place: bool) {
+        let Some(setup) = self.setup.clone() else { return };
+        let named = (has_place && self.scratch.is_none()).then(|| Scratch::name(&self.config));
+        let Some(mut scratch) = named.flatten() else {
+            let why = "there is no place for a scratch disk (see pool, directory and removal)";
+            return self.rows.push(Row::not_checked("drill disk", why));
+        };
+        let mode = self.version.as_deref().map_or(Mode::Usual, version::mode);
+        let mut drill = match Drill::new(setup, &self.config, mode, scratch.number()) {
+            Ok(drill) => drill,
+            Err(row) => return self.rows.push(row),
+        };
+        if !drill.is_ready(&mut self.rows).await {
+            return;
+        }
+        self.console.mark_fresh(scratch.number());
+        self.scratch = Some(scratch.clone());
+        self.drill = Some(drill.clone());
+        let made = scratch::created(self.console.run(&scratch.create()).await.as_ref());
+        if made.state == State::Ok {
+            drill.run(&mut self.console, &mut scratch, &mut self.rows).await;
+        } else {
+            self.rows.push(Row { check: "drill disk", ..made });
+        }
+    }
+
+    /// Removes a scratch disk that is left, in a session of its own. Connections to it go first.
     async fn clean(&mut self) {
         let Some(mut scratch) = self.scratch.take() else { return };
-        self.rows.retain(|row| row.check != "removal");
+        let drill = self.drill.take();
+        let left = match &drill {
+            Some(drill) => drill.leave().await,
+            None => Ok(Vec::new()),
+        };
+        let row = self.remove(&mut scratch).await;
+        let of_drill = drill.is_some();
+        let row = if of_drill { rows::removal(&left, row) } else { row };
+        self.rows.retain(|old| old.check != row.check);
+        self.rows.push(row);
+    }
+
+    async fn remove(&mut self, scratch: &mut Scratch) -> Row {
         self.console.close().await;
         let _ = self.console.open().await;
         let mut row = scratch.remove(&mut self.console).await;
@@ -287,6 +353,15 @@ impl Examination {
             sleep(BETWEEN_LOOKS).await;
             row = scratch.remove(&mut self.console).await;
         }
+        row
+    }
+
+    /// Tells the controller what a drill came to.
+    async fn record(&mut self) {
+        let Some(setup) = &self.setup else { return };
+        let Some(version) = &self.version else { return };
+        let result = record::result(&self.rows, &self.config.address.to_string(), version);
+        let row = record::tell(&setup.memory, &setup.elsewhere, &self.name, result.as_ref()).await;
         self.rows.push(row);
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::drill::rows;
+
 /// How a thing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -28,7 +30,7 @@ impl State {
     }
 }
 
-/// Every check, in the order in which they are made and shown.
+/// Every check but those of a drill ([`rows::CHECKS`]), in the order in which they are made and shown.
 pub const CHECKS: &[&str] = &[
     "key file",
     "address",
@@ -55,7 +57,7 @@ pub const CHECKS: &[&str] = &[
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Row {
-    /// Which of [`CHECKS`].
+    /// Which of [`CHECKS`] or of a drill's.
     pub check: &'static str,
     /// How it is.
     pub state: State,
@@ -116,14 +118,15 @@ impl Report {
         self.rows.iter().filter(|row| row.state == state).count()
     }
 
-    /// Adds a row for every check that has none, because of `why`, and puts all in order.
-    pub fn complete(&mut self, why: &str) {
-        for check in CHECKS {
+    /// Adds a row for every one of `checks` that has none, because of `why`, and puts all in order.
+    pub fn complete(&mut self, checks: &[&'static str], why: &str) {
+        for check in checks {
             if !self.rows.iter().any(|row| row.check == *check) {
                 self.rows.push(Row::not_checked(check, why));
             }
         }
-        let place = |row: &Row| CHECKS.iter().position(|check| *check == row.check);
+        let all = || CHECKS.iter().chain(rows::CHECKS);
+        let place = |row: &Row| all().position(|check| *check == row.check);
         self.rows.sort_by_key(place);
     }
 }
@@ -145,7 +148,7 @@ pub(super) mod test {
     fn what_was_not_looked_at_is_said_and_every_row_has_its_place() {
         let rows = vec![Row::fault("login", "no"), Row::ok("key file", "a key")];
         let mut report = Report { backend: "main".into(), address: "a:22".into(), rows };
-        report.complete("nobody is logged in");
+        report.complete(CHECKS, "nobody is logged in");
         let checks: Vec<&str> = report.rows.iter().map(|row| row.check).collect();
         assert_eq!(checks, CHECKS);
         assert_eq!(report.count(State::NotChecked), CHECKS.len() - 2);

@@ -20,7 +20,7 @@ use super::console::Console;
 use super::row::Row;
 
 /// Small, and a whole number of everything.
-const BYTES: u64 = 16 << 20;
+pub const BYTES: u64 = 16 << 20;
 /// What the ledger may need.
 pub const COMMENT_BYTES: usize = 200;
 const FIRST_COMMENT: &str = "rds-csi-doctor scratch disk, to be removed";
@@ -61,7 +61,18 @@ impl Scratch {
         })
     }
 
-    fn change(&self, comment: &str, export: Option<Export>) -> Command {
+    /// Its slot.
+    pub fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// Its comment in a generation of the drill.
+    pub fn comment_of(&self, generation: u32) -> String {
+        format!("{FIRST_COMMENT}, generation {generation}")
+    }
+
+    /// The command that changes it, if it still is as it was last read.
+    pub fn change(&self, comment: &str, export: Option<Export>) -> Command {
         Command::Change(Change {
             slot: self.slot.clone(),
             expect: self.comment.clone(),
@@ -112,7 +123,10 @@ impl Scratch {
     }
 
     /// The reply with our disk in it, whose comment is the one to expect from now on.
-    fn seen(&mut self, reply: Result<Reply, String>) -> Result<(Reply, Disk), String> {
+    ///
+    /// # Errors
+    /// Why there is none, in words.
+    pub fn seen(&mut self, reply: Result<Reply, String>) -> Result<(Reply, Disk), String> {
         let reply = reply?;
         let disk = self.own(&reply).cloned();
         let disk = disk.ok_or_else(|| said(&reply, "the scratch disk is gone"))?;
@@ -235,19 +249,23 @@ fn export(wanted: &Export, seen: Result<&(Reply, Disk), &String>) -> Row {
         Ok(seen) => seen,
         Err(why) => return mend(Row::fault(CHECK, format!("it cannot be exported: {why}"))),
     };
+    let wrong = wrong(wanted, disk);
+    if wrong.is_empty() {
+        return Row::ok(CHECK, "NQN, allowed host and port are taken, and taken anew");
+    }
+    mend(Row::fault(CHECK, said(reply, &format!("not as it was set: {}", wrong.join(", ")))))
+}
+
+/// The properties of an export that are not as they were set.
+pub fn wrong(wanted: &Export, disk: &Disk) -> Vec<&'static str> {
     let host = wanted.allow_host.as_ref().map_or("", |host| host.as_str());
-    let wrong = [
+    let properties = [
         ("export", disk.exported == Some(wanted.on)),
         ("NQN", wanted.nqn.as_ref().is_none_or(|nqn| disk.nqn == nqn.as_str())),
         ("allowed host", disk.allow_host == host),
         ("port", disk.port == Some(wanted.port)),
     ];
-    let wrong: Vec<&str> =
-        wrong.iter().filter(|(_, right)| !right).map(|(name, _)| *name).collect();
-    if wrong.is_empty() {
-        return Row::ok(CHECK, "NQN, allowed host and port are taken, and taken anew");
-    }
-    mend(Row::fault(CHECK, said(reply, &format!("not as it was set: {}", wrong.join(", ")))))
+    properties.iter().filter(|(_, right)| !right).map(|(name, _)| *name).collect()
 }
 
 /// Whether a fence can be confirmed by counters.

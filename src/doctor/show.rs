@@ -22,8 +22,11 @@ pub fn table(out: &mut dyn Write, reports: &[Report], coloured: bool) -> io::Res
         true => format!("{colour}{text}{PLAIN}"),
         false => text.to_owned(),
     };
-    let names_width = CHECKS.iter().map(|check| check.len()).max().unwrap_or(0);
     for report in reports {
+        let longest = |checks: &mut dyn Iterator<Item = &str>| checks.map(str::len).max();
+        let of_all = longest(&mut CHECKS.iter().copied());
+        let of_rows = longest(&mut report.rows.iter().map(|row| row.check));
+        let names_width = of_all.max(of_rows).unwrap_or(0);
         writeln!(out, "{}", paint(BOLD, &format!("{} ({})", report.backend, report.address)))?;
         for row in &report.rows {
             let state = format!("{:STATES_WIDTH$}", row.state.word());

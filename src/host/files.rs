@@ -2,7 +2,7 @@
 //!
 //! Everything here may hang and is called on a thread of its own.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -118,6 +118,14 @@ pub fn open_device(device: &Device) -> Result<File, Error> {
     open(device, OFlags::DIRECT)
 }
 
+/// The same for direct writes that end when the device has them for good.
+///
+/// # Errors
+/// As [`open_device`].
+pub fn open_to_write(device: &Device) -> Result<File, Error> {
+    open_as(device, File::options().read(true).write(true), OFlags::DIRECT | OFlags::DSYNC)
+}
+
 /// Does somebody hold the device for himself? A mounted file system does until it has written
 /// everything (open(2): `O_EXCL` of a block device fails with EBUSY while it is in use).
 pub fn is_claimed(device: &Device) -> Result<bool, Error> {
@@ -132,10 +140,13 @@ pub fn is_claimed(device: &Device) -> Result<bool, Error> {
 }
 
 fn open(device: &Device, flags: OFlags) -> Result<File, Error> {
+    open_as(device, File::options().read(true), flags)
+}
+
+fn open_as(device: &Device, how: &mut OpenOptions, flags: OFlags) -> Result<File, Error> {
     let path = &device.path;
     let flags = i32::try_from(flags.bits()).unwrap_or_default();
-    let mut options = File::options();
-    let opened = options.read(true).custom_flags(flags).open(path);
+    let opened = how.custom_flags(flags).open(path);
     let opened = opened.map_err(|error| failed("open", path, error))?;
     let found = opened.metadata().map_err(|error| failed("look at", path, error))?;
     if found.file_type().is_block_device() && number(&found) == device.number {

@@ -111,7 +111,20 @@ impl Linux {
         self.stuck.list()
     }
 
-    async fn call<T: Send + 'static>(
+    /// Makes sure of `/dev/nvme-fabrics`, through which hosts connect.
+    ///
+    /// # Errors
+    /// [`Kind::Missing`]: the module is not there and cannot be loaded from here.
+    pub async fn fabrics(&self) -> Result<(), Error> {
+        let fabrics = self.settings.dev.join("nvme-fabrics");
+        module::ensure(&self.programs, &fabrics, self.settings.deadlines.look).await
+    }
+
+    /// Runs a call that may hang, at a place and with a deadline: see [`blocking::run`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn call<T: Send + 'static>(
         &self,
         place: &Path,
         what: &str,
@@ -172,7 +185,7 @@ impl Host for Linux {
     async fn connect(&self, wanted: &Connect) -> Result<(), Error> {
         let fabrics = self.settings.dev.join("nvme-fabrics");
         let deadlines = &self.settings.deadlines;
-        module::ensure(&self.programs, &fabrics, deadlines.look).await?;
+        self.fabrics().await?;
         let text = fabrics::options(wanted, self.resolve(wanted).await?)?;
         // Of its own for each subsystem: one that does not answer is not in the way of others.
         let place = fabrics.join(wanted.nqn.as_str());

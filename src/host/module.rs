@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::command::Programs;
 use super::{Error, Kind};
 
+/// The command that does.
+pub const LOAD: &str = "modprobe nvme-tcp";
 /// What a person does about it.
 pub const HOW: &str = "the kernel module nvme-tcp is not loaded: run `modprobe nvme-tcp` on the \
                        node, and name nvme-tcp in /etc/modules-load.d so that it comes back";
