@@ -28,12 +28,19 @@ pub const NAMESPACE: &str = "rds-csi";
 /// The nodes at the beginning.
 pub const NODES: [&str; 2] = ["node-a", "node-b"];
 
-/// Everything that runs. Dropping it ends everything.
-pub struct Cluster {
+/// A box, as the chart's values name it.
+pub trait Backend {
+    /// The values of the box: address, host key, key of the user, and what else it needs.
+    fn values(&self) -> Value;
+}
+
+/// Everything that runs. Dropping it ends everything. The box `B` is a simulated one in this process, or a
+/// machine.
+pub struct Cluster<B = StorageBox> {
     /// Plays kubelet for the driver's pods.
     pub kubelet: Kubelet,
     /// The box.
-    pub storage: StorageBox,
+    pub storage: B,
     /// A client that may do everything.
     pub api: kube::Client,
     /// The control plane; stories stop and start parts of it.
@@ -46,6 +53,18 @@ pub struct Cluster {
     begun: Instant,
 }
 
+/// Where a cluster begins.
+pub(crate) struct Site {
+    /// Where logs and data lie.
+    pub folder: PathBuf,
+    /// The network of played pods and of the control plane.
+    pub network: Network,
+    /// Played nodes at the beginning.
+    pub nodes: &'static [&'static str],
+    /// Is the driver on them, as a kubelet would say?
+    pub driver: bool,
+}
+
 impl Cluster {
     /// Starts control plane, nodes and box, without the driver. Logs lie in
     /// `target/e2e/<name>/`.
@@ -53,24 +72,34 @@ impl Cluster {
     /// # Errors
     /// When a part is missing or does not start.
     pub async fn start(name: &str) -> Result<Self, Trouble> {
-        let begun = Instant::now();
         let folder = parts::target().join("e2e").join(name);
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder)?;
-        let network = Arc::new(Network::start().await?);
+        let network = Network::start().await?;
+        let storage = StorageBox::start(network.gateway()).await?;
+        let site = Site { folder, network, nodes: &NODES, driver: true };
+        Self::around(name, storage, site).await
+    }
+}
+
+impl<B> Cluster<B> {
+    /// Starts control plane and played nodes around a box.
+    pub(crate) async fn around(name: &str, storage: B, site: Site) -> Result<Self, Trouble> {
+        let begun = Instant::now();
+        let Site { folder, network, nodes: wanted, driver } = site;
+        let network = Arc::new(network);
         let address = network.gateway();
-        let storage = StorageBox::start(address).await?;
         let plane = ControlPlane::start(address, &folder).await?;
         let api = plane.client().await?;
         let kubeconfig = plane.kubeconfig();
         let mut nodes = BTreeMap::new();
-        for name in NODES {
-            let node = Node::start(name, DRIVER, &folder, &kubeconfig, api.clone()).await?;
-            nodes.insert(name.to_owned(), Arc::new(node));
+        for name in wanted {
+            let driver = driver.then_some(DRIVER);
+            let node = Node::start(name, driver, &folder, &kubeconfig, api.clone()).await?;
+            nodes.insert((*name).to_owned(), Arc::new(node));
         }
         let machines = nodes.clone();
-        let power: Power =
-            Arc::new(move |name| machines.get(name).is_some_and(|node| node.is_on()));
+        let power: Power = Arc::new(move |name| machines.get(name).map(|node| node.is_on()));
         let kubelet =
             Kubelet::start(NAMESPACE, api.clone(), network, address, folder.clone(), power);
         let audit_log = plane.audit_log();
@@ -102,6 +131,11 @@ impl Cluster {
         &self.folder
     }
 
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// What service accounts of the driver's namespace asked so far.
     ///
     /// # Errors
@@ -119,7 +153,7 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
+impl<B> Drop for Cluster<B> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             use std::io::Write as _;

@@ -35,8 +35,8 @@ use self::pod::Runner;
 use crate::network::Network;
 use crate::{Trouble, control_plane, process};
 
-/// Says whether the machine of a node is on.
-pub type Power = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+/// Says whether the machine of a node is on; `None` of a node that has a kubelet of its own.
+pub type Power = Arc<dyn Fn(&str) -> Option<bool> + Send + Sync>;
 
 /// What every runner of a pod needs.
 #[derive(Clone)]
@@ -119,7 +119,7 @@ impl Kubelet {
 
 impl Desk {
     fn is_on(&self, node: &str) -> bool {
-        (self.power)(node)
+        (self.power)(node) == Some(true)
     }
 
     fn register(&self, pod: &str, containers: BTreeMap<String, u32>) {
@@ -172,7 +172,8 @@ fn apply(desk: &Desk, running: &mut BTreeMap<String, Running>, pod: Pod) {
         }
         return;
     }
-    if pod.spec.as_ref().is_none_or(|spec| spec.node_name.is_none()) {
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    if node.is_none_or(|node| (desk.power)(node).is_none()) {
         return;
     }
     if pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true)) {

@@ -56,6 +56,11 @@ impl Network {
         Ipv4Addr::new(10, 77, self.number, 1)
     }
 
+    /// One more address of the machine on which everything runs.
+    pub(crate) async fn answer_at(&self, address: Ipv4Addr) -> Result<(), Trouble> {
+        ip(&[format!("address add {address}/32 dev {}", self.bridge())]).await
+    }
+
     fn bridge(&self) -> String {
         format!("rds{}", self.number)
     }

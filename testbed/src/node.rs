@@ -11,12 +11,13 @@ use std::sync::Mutex;
 use k8s_openapi::api::core::v1::Node as NodeObject;
 use k8s_openapi::api::storage::v1::CSINode;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::task::AbortOnDropHandle;
 
 use self::in_use::InUse;
 use rds_csi::grpc::node::topology;
 
+use crate::cluster::install::merge;
 use crate::process::Process;
 use crate::{Trouble, parts};
 
@@ -38,13 +39,14 @@ pub struct Node {
 }
 
 impl Node {
-    /// Makes the Node, with the driver on it as a kubelet would register it, and powers it on.
+    /// Makes the Node, with the driver on it (where one is named) as a kubelet would register it, and
+    /// powers it on.
     ///
     /// # Errors
     /// When the API server refuses, or kwok is not there.
     pub async fn start(
         name: &str,
-        driver: &str,
+        driver: Option<&str>,
         folder: &Path,
         kubeconfig: &Path,
         client: kube::Client,
@@ -57,7 +59,10 @@ impl Node {
             machine: tokio::sync::Mutex::default(),
             powered: Mutex::new(false),
         };
-        node.register(driver).await?;
+        match driver {
+            Some(driver) => node.register(driver).await?,
+            None => drop(node.make(json!({})).await?),
+        }
         node.power_on().await?;
         Ok(node)
     }
@@ -69,18 +74,7 @@ impl Node {
     pub async fn register(&self, driver: &str) -> Result<(), Trouble> {
         let name = &self.name;
         let (key, zone) = topology(driver);
-        let node: NodeObject = serde_json::from_value(json!({
-            "metadata": {
-                "name": name,
-                "labels": {
-                    MACHINE: name, &key: zone,
-                    "kubernetes.io/hostname": name, "kubernetes.io/os": "linux",
-                },
-                // Without it the controller-manager makes no VolumeAttachment for the node.
-                "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
-            },
-        }))?;
-        let made = self.nodes().create(&PostParams::default(), &node).await?;
+        let made = self.make(json!({&key: zone})).await?;
         let owner = json!({
             "apiVersion": "v1", "kind": "Node", "name": name, "uid": made.metadata.uid,
         });
@@ -92,6 +86,26 @@ impl Node {
         let _ = nodes.delete(name, &DeleteParams::default()).await;
         nodes.create(&PostParams::default(), &csi).await?;
         Ok(())
+    }
+
+    /// Makes the Node, with these labels beside its own.
+    async fn make(&self, mut labels: Value) -> Result<NodeObject, Trouble> {
+        let name = &self.name;
+        merge(
+            &mut labels,
+            &json!({
+                MACHINE: name, "kubernetes.io/hostname": name, "kubernetes.io/os": "linux",
+            }),
+        );
+        let node: NodeObject = serde_json::from_value(json!({
+            "metadata": {
+                "name": name,
+                "labels": labels,
+                // Without it the controller-manager makes no VolumeAttachment for the node.
+                "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+            },
+        }))?;
+        Ok(self.nodes().create(&PostParams::default(), &node).await?)
     }
 
     /// Is its machine on?

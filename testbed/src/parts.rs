@@ -12,8 +12,12 @@ use sha2::{Digest as _, Sha256};
 use crate::Trouble;
 
 /// Which programs each group has, as Go calls them.
-const GROUPS: [(&str, &[&str]); 6] = [
-    ("control-plane", &["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"]),
+const GROUPS: [(&str, &[&str]); 7] = [
+    ("containerd", &["containerd", "containerd-shim-runc-v2", "ctr"]),
+    (
+        "control-plane",
+        &["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet"],
+    ),
     // The module is go.etcd.io/etcd/server/v3, and Go names a program after its folder.
     ("etcd", &["server"]),
     ("helm", &["helm"]),

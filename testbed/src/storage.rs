@@ -7,7 +7,10 @@ use rds_sim::routeros::{
     AuthorizedKeys, Entry, HostKey, RouterOs, Server, ServerSetup, Setup, UserKey,
 };
 
+use serde_json::{Value, json};
+
 use crate::Trouble;
+use crate::cluster::Backend;
 
 /// Slot of the pool.
 pub const POOL: &str = "storage-pool";
@@ -108,5 +111,17 @@ impl StorageBox {
             entry.number > from && (entry.line.contains("/disk") || entry.line.contains("/file"))
         };
         self.rds.journal().into_iter().filter(of_work).filter(|entry| entry.session != 0).collect()
+    }
+}
+
+impl Backend for StorageBox {
+    fn values(&self) -> Value {
+        json!({
+            "address": self.address().to_string(),
+            "user": USER,
+            "host_key": [self.fingerprint()],
+            "volume_paths": [VOLUMES],
+            "private_key": {"value": self.key.private},
+        })
     }
 }

@@ -17,13 +17,16 @@
 //! ```
 
 mod boot;
+pub mod cluster;
 mod cluster_objects;
 mod command;
 mod daemon;
 pub mod driver;
 pub mod guest;
 mod host;
+pub mod image;
 mod kernel;
+mod kubelet;
 pub mod lend;
 mod network;
 pub mod node_plugin;
@@ -34,11 +37,13 @@ mod volume;
 mod wire;
 
 pub use boot::Vm;
+pub use cluster::VmCluster;
 pub use command::{Output, Run};
 pub use daemon::Daemon;
 pub use driver::Driver;
 pub use host::{Connect, Controller};
 pub use kernel::Kernel;
+pub use kubelet::KubeletVm;
 pub use network::{Cable, Network};
 pub use node_plugin::NodePlugin;
 pub use provisioner::Provisioner;

@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::{Cluster, NAMESPACE, objects};
-use crate::storage::{USER, VOLUMES};
+use super::{Backend, Cluster, NAMESPACE, objects};
 use crate::{Trouble, parts, wait};
 
 /// The release.
@@ -18,7 +17,7 @@ pub const RELEASE: &str = "rds-csi";
 /// Longest wait for helm, and for the pods to be ready after it.
 const WITHIN: Duration = Duration::from_secs(90);
 
-impl Cluster {
+impl<B: Backend> Cluster<B> {
     /// `helm install` with the values that this box needs and `more`; returns once every pod of the
     /// controller is ready.
     ///
@@ -100,13 +99,7 @@ impl Cluster {
     pub fn values(&self, more: &Value) -> Value {
         let mut values = json!({
             "image": {"pullPolicy": "Never"},
-            "backends": {"main": {
-                "address": self.storage.address().to_string(),
-                "user": USER,
-                "host_key": [self.storage.fingerprint()],
-                "volume_paths": [VOLUMES],
-                "private_key": {"value": self.storage.key.private},
-            }},
+            "backends": {"main": self.storage.values()},
         });
         merge(&mut values, more);
         values

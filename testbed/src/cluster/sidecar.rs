@@ -25,7 +25,7 @@ pub const CONTAINER: &str = "rds-csi";
 const HTTP: u16 = 9809;
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-impl Cluster {
+impl<B> Cluster<B> {
     /// The controller's pods, by name.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use crate::{Trouble, wait};
 /// Namespace of the workloads.
 const WORK: &str = "default";
 
-impl Cluster {
+impl<B> Cluster<B> {
     /// Claims of the workloads.
     pub fn claims(&self) -> Api<PersistentVolumeClaim> {
         Api::namespaced(self.api.clone(), WORK)
@@ -155,7 +155,9 @@ impl Cluster {
         sets.patch(set, &PatchParams::default(), &patch).await?;
         Ok(())
     }
+}
 
+impl Cluster {
     /// Deletes a claim, and waits until its volume is gone from cluster and box, item and image.
     ///
     /// # Errors

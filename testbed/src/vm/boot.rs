@@ -31,6 +31,7 @@ pub struct Vm {
     name: String,
     kernel: Kernel,
     memory: u32,
+    disk: Option<PathBuf>,
     socket: Socket,
     logs: PathBuf,
     process: Option<Process>,
@@ -55,8 +56,35 @@ impl Vm {
         name: &str,
         memory: u32,
     ) -> Result<Self, Trouble> {
+        Self::boot_from(network, kernel, name, memory, None).await
+    }
+
+    /// Like [`Vm::boot_with`], with a disk of so many GiB, `/dev/vda`, which a power cut leaves as it is.
+    ///
+    /// # Errors
+    /// As there, and when the disk cannot be made.
+    pub async fn boot_with_disk(
+        network: &Network,
+        kernel: Kernel,
+        name: &str,
+        memory: u32,
+        disk: u64,
+    ) -> Result<Self, Trouble> {
+        let path = network.folder().join(format!("{name}.disk"));
+        std::fs::File::create(&path)?.set_len(disk << 30)?;
+        Self::boot_from(network, kernel, name, memory, Some(path)).await
+    }
+
+    async fn boot_from(
+        network: &Network,
+        kernel: Kernel,
+        name: &str,
+        memory: u32,
+        disk: Option<PathBuf>,
+    ) -> Result<Self, Trouble> {
         let (socket, logs) = (network.socket().await?, network.folder().to_owned());
-        let mut vm = Self { name: name.to_owned(), kernel, memory, socket, logs, process: None };
+        let name = name.to_owned();
+        let mut vm = Self { name, kernel, memory, disk, socket, logs, process: None };
         vm.power_on().await?;
         Ok(vm)
     }
@@ -139,6 +167,11 @@ impl Vm {
             ),
         ];
         words.extend(pairs.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
+        if let Some(disk) = &self.disk {
+            words.push("-drive".into());
+            // What the machine has flushed is safe from its power cut: this machine keeps it in memory.
+            words.push(format!("if=virtio,format=raw,cache=unsafe,file={}", disk.display()));
+        }
         for cable in [Cable::Control, Cable::Storage] {
             let (tap, mac) = (self.socket.tap(cable), self.socket.mac(cable));
             words.push("-netdev".into());

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
 use super::boot::Vm;
@@ -65,4 +65,25 @@ pub async fn offer(socket: PathBuf, address: SocketAddr) -> Result<(Lent, Socket
         }
     });
     Ok((Lent { _task: task }, bound))
+}
+
+/// Whoever connects to `address` is connected to `there`.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub async fn pass(address: SocketAddr, there: SocketAddr) -> Result<Lent, Trouble> {
+    let listener = TcpListener::bind(address).await?;
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        let mut open = JoinSet::new();
+        while let Ok((mut far, _)) = listener.accept().await {
+            open.spawn(async move {
+                if let Ok(mut near) = TcpStream::connect(there).await {
+                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                }
+            });
+            while open.try_join_next().is_some() {}
+        }
+    });
+    Ok(Lent { _task: task })
 }

@@ -45,8 +45,15 @@ impl Network {
     /// # Errors
     /// When this process is in the network namespace of the machine, or `ip` fails.
     pub async fn start(story: &str) -> Result<Self, Trouble> {
+        Self::start_in(parts::target().join("vm").join(story)).await
+    }
+
+    /// Makes the networks of a story whose logs lie in this folder.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_in(folder: PathBuf) -> Result<Self, Trouble> {
         own_namespace(&std::fs::read_to_string("/proc/self/net/dev")?)?;
-        let folder = parts::target().join("vm").join(story);
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder)?;
         let number = NETWORKS.fetch_add(1, Ordering::Relaxed);

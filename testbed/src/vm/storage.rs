@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rds_sim::routeros::UserKey;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::time::timeout;
 
@@ -11,6 +12,7 @@ use super::boot::Vm;
 use super::daemon::Daemon;
 use super::kernel::Kernel;
 use super::network::{Cable, Network};
+use crate::cluster::Backend;
 use crate::{Trouble, parts, wait};
 
 /// The folder of the images, on the box.
@@ -227,5 +229,21 @@ impl StorageVm {
     /// The box's process, which a story may kill.
     pub fn process(&self) -> &Daemon {
         &self.daemon
+    }
+}
+
+impl Backend for StorageVm {
+    fn values(&self) -> Value {
+        json!({
+            "address": self.console().to_string(),
+            "user": USER,
+            "host_key": [self.host_key],
+            "volume_paths": [VOLUMES],
+            "nvme_address": self.target().ip().to_string(),
+            "nvme_port": NVME_PORT,
+            // An emulated box may take its time.
+            "poll_deadline": "15s",
+            "private_key": {"value": self.key.private},
+        })
     }
 }
