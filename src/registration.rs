@@ -4,11 +4,14 @@
 //! kubelet looks for sockets when it starts and whenever one appears. So ours is there for as long as
 //! we are, and is made anew when somebody emptied the folder. Nothing is asked of kubelet.
 
+mod authority;
+
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use slog::{Logger, info, o, warn};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -16,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
+use self::authority::Localhost;
 use self::wire::registration_server::{Registration, RegistrationServer};
 use crate::grpc::socket::{Socket, SocketError};
 use crate::logging::Chain;
@@ -97,7 +101,7 @@ pub async fn offer(
         let until = ended.clone();
         let server = Server::builder()
             .add_service(RegistrationServer::new(answers))
-            .serve_with_incoming_shutdown(socket, until.cancelled_owned());
+            .serve_with_incoming_shutdown(socket.map_ok(Localhost::new), until.cancelled_owned());
         let vanished = async {
             // None where it vanished before it was looked at.
             while identity.is_some() && self::identity(&path) == identity {

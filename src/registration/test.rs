@@ -1,4 +1,6 @@
 use slog::{Discard, Logger, o};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 
@@ -64,6 +66,48 @@ async fn kubelet_hears_what_we_are_and_we_hear_what_it_thinks_of_us() {
         dial(&offered.plugin).await.notify_registration_status(status).await.unwrap();
         timeout(PATIENCE, offered.known.wait_for(|known| *known == wanted)).await.unwrap().unwrap();
     }
+}
+
+#[tokio::test]
+async fn kubelet_may_call_us_by_the_path_of_our_socket() {
+    let offered = offered();
+    dial(&offered.plugin).await;
+    // tonic cannot say such a host; grpc-go's first frames can be written down: the preface, empty SETTINGS,
+    // HEADERS with the literal fields of GetInfo, DATA with an empty message.
+    let field = |name: &[u8], value: &[u8]| {
+        let length = |text: &[u8]| u8::try_from(text.len()).unwrap();
+        [&[0x40, length(name)], name, &[length(value)], value].concat()
+    };
+    let path = offered.plugin.socket().display().to_string().replace('/', "%2F");
+    let authority = [&[0x41, u8::try_from(path.len()).unwrap()], path.as_bytes()].concat();
+    let fields = [
+        vec![0x83, 0x86],
+        field(b":path", b"/pluginregistration.Registration/GetInfo"),
+        authority,
+        field(b"content-type", b"application/grpc"),
+        field(b"te", b"trailers"),
+    ]
+    .concat();
+    let frame = |kind: u8, flags: u8, stream: u8, body: &[u8]| {
+        let length = u8::try_from(body.len()).unwrap();
+        [&[0, 0, length, kind, flags, 0, 0, 0, stream], body].concat()
+    };
+    let said = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        frame(4, 0, 0, &[]),
+        frame(1, 0x4, 1, &fields),
+        frame(0, 0x1, 1, &[0; 5]),
+    ]
+    .concat();
+    let mut stream = UnixStream::connect(offered.plugin.socket()).await.unwrap();
+    stream.write_all(&said).await.unwrap();
+    let mut answer = Vec::new();
+    let answered = async {
+        while !answer.windows(KIND.len()).any(|part| part == KIND.as_bytes()) {
+            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "{answer:?}");
+        }
+    };
+    timeout(PATIENCE, answered).await.unwrap();
 }
 
 #[tokio::test]

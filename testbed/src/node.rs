@@ -163,15 +163,7 @@ impl Node {
     /// # Errors
     /// When the API server refuses.
     pub async fn taint_out_of_service(&self) -> Result<(), Trouble> {
-        let found = self.nodes().get(&self.name).await?;
-        let mut taints = found.spec.and_then(|spec| spec.taints).unwrap_or_default();
-        let taint = json!({
-            "key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute",
-        });
-        taints.push(serde_json::from_value(taint)?);
-        let patch = Patch::Merge(json!({"spec": {"taints": taints}}));
-        self.nodes().patch(&self.name, &PatchParams::default(), &patch).await?;
-        Ok(())
+        set_out_of_service(&self.client, &self.name, true).await
     }
 
     fn nodes(&self) -> Api<NodeObject> {
@@ -183,4 +175,28 @@ impl Node {
             *powered = on;
         }
     }
+}
+
+/// An operator says that the machine of a node is off, with the taint `node.kubernetes.io/out-of-service`, or
+/// takes that back.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn set_out_of_service(
+    client: &kube::Client,
+    name: &str,
+    on: bool,
+) -> Result<(), Trouble> {
+    const KEY: &str = "node.kubernetes.io/out-of-service";
+    let nodes: Api<NodeObject> = Api::all(client.clone());
+    let found = nodes.get(name).await?;
+    let mut taints = found.spec.and_then(|spec| spec.taints).unwrap_or_default();
+    taints.retain(|taint| taint.key != KEY);
+    if on {
+        let taint = json!({"key": KEY, "value": "nodeshutdown", "effect": "NoExecute"});
+        taints.push(serde_json::from_value(taint)?);
+    }
+    let patch = Patch::Merge(json!({"spec": {"taints": taints}}));
+    nodes.patch(name, &PatchParams::default(), &patch).await?;
+    Ok(())
 }

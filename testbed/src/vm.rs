@@ -43,7 +43,7 @@ pub use daemon::Daemon;
 pub use driver::Driver;
 pub use host::{Connect, Controller};
 pub use kernel::Kernel;
-pub use kubelet::KubeletVm;
+pub use kubelet::{KubeletVm, LABEL};
 pub use network::{Cable, Network};
 pub use node_plugin::NodePlugin;
 pub use provisioner::Provisioner;

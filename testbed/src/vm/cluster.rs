@@ -9,12 +9,12 @@ use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use serde_json::{Value, json};
 
+use super::image;
 use super::kernel::Kernel;
 use super::kubelet::{KubeletVm, LABEL};
 use super::lend::{self, Lent};
 use super::network::Network;
 use super::storage::StorageVm;
-use super::image;
 use crate::cluster::install::merge;
 use crate::cluster::{Cluster, Site};
 use crate::{Trouble, control_plane, network, parts, wait};
@@ -85,6 +85,24 @@ impl VmCluster {
             if is == wanted { Ok(()) } else { Err(format!("{ready:?}")) }
         })
         .await
+    }
+
+    /// A node by its name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn node(&self, name: &str) -> Result<&KubeletVm, Trouble> {
+        let found = self.nodes.iter().find(|node| node.name() == name);
+        found.ok_or_else(|| format!("no node {name}").into())
+    }
+
+    /// The same, to be changed.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn node_mut(&mut self, name: &str) -> Result<&mut KubeletVm, Trouble> {
+        let found = self.nodes.iter_mut().find(|node| node.name() == name);
+        found.ok_or_else(|| format!("no node {name}").into())
     }
 
     /// Installs the chart: the controller on its node, the DaemonSet on the machines; waits for the

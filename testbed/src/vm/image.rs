@@ -38,7 +38,7 @@ pub async fn work(folder: &Path) -> Result<PathBuf, Trouble> {
         std::fs::create_dir_all(tree.join("root").join(place))?;
     }
     std::fs::copy("/bin/busybox", programs.join("busybox"))?;
-    for name in ["sh", "dd", "sleep", "cat", "printf"] {
+    for name in ["sh", "dd", "printf", "sleep", "touch", "wc"] {
         let link = programs.join(name);
         let _ = std::fs::remove_file(&link);
         std::os::unix::fs::symlink("busybox", link)?;
@@ -52,8 +52,7 @@ pub async fn work(folder: &Path) -> Result<PathBuf, Trouble> {
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{layer}")]},
     });
     std::fs::write(tree.join("config.json"), config.to_string())?;
-    let manifest =
-        json!([{"Config": "config.json", "RepoTags": [WORK], "Layers": ["layer.tar"]}]);
+    let manifest = json!([{"Config": "config.json", "RepoTags": [WORK], "Layers": ["layer.tar"]}]);
     std::fs::write(tree.join("manifest.json"), manifest.to_string())?;
     pack(&tree, &["manifest.json", "config.json", "layer.tar"], &archive).await?;
     std::fs::remove_dir_all(&tree)?;

@@ -85,7 +85,8 @@ impl KubeletVm {
         let folder = program.parent().unwrap_or(Path::new("/")).display().to_string();
         let run = self.vm.command(&program.display().to_string());
         let run = run.args(["--config", "/etc/containerd/config.toml", "--log-level", "info"]);
-        let daemon = self.vm.start("containerd", run.env("PATH", format!("{folder}:{PATH}"))).await?;
+        let daemon =
+            self.vm.start("containerd", run.env("PATH", format!("{folder}:{PATH}"))).await?;
         wait::until("containerd answers", START, async || {
             daemon.check().map_err(|error| error.to_string())?;
             self.ctr(&["version"]).await.map_err(|error| error.to_string())
@@ -177,12 +178,17 @@ impl KubeletVm {
     ///
     /// # Errors
     /// When there is no such log.
-    pub async fn log(&self, namespace: &str, pod: &str, container: &str) -> Result<String, Trouble> {
+    pub async fn log(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+    ) -> Result<String, Trouble> {
         let line = format!("cat /var/log/pods/{namespace}_{pod}_*/{container}/*.log");
         self.vm.shell(&line).await
     }
 
-    /// Follows what a container says.
+    /// Follows what a container says, line by line, without kubelet's times.
     ///
     /// # Errors
     /// When there is no such log.
@@ -193,7 +199,7 @@ impl KubeletVm {
         container: &str,
     ) -> Result<Daemon, Trouble> {
         let line = format!(
-            "exec tail -q -n +1 -F /var/log/pods/{namespace}_{pod}_*/{container}/0.log"
+            "tail -q -n +1 -F /var/log/pods/{namespace}_{pod}_*/{container}/0.log | sed -u 's/^[^ ]* [^ ]* F //'"
         );
         self.vm.start(pod, self.vm.command("sh").args(["-euc", &line])).await
     }

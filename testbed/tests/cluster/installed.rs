@@ -26,7 +26,8 @@ pub async fn plugin_ready(cluster: &VmCluster, node: &str) -> Pod {
     let wanted = ListParams::default().labels("app.kubernetes.io/component=node");
     wait::until(&format!("the node plugin of {node} is ready"), STEP, async || {
         let all = pods.list(&wanted).await.map_err(|error| error.to_string())?.items;
-        let on = |pod: &Pod| pod.spec.as_ref().is_some_and(|s| s.node_name.as_deref() == Some(node));
+        let on =
+            |pod: &Pod| pod.spec.as_ref().is_some_and(|s| s.node_name.as_deref() == Some(node));
         let pod = all.into_iter().find(on).ok_or("no pod there")?;
         let status = pod.status.clone().unwrap_or_default();
         let ready = status.container_statuses.iter().flatten().all(|one| one.ready);
