@@ -14,6 +14,8 @@ TEST_PACKAGES := $(BUILD_PACKAGES) openssh-server openssh-client e2fsprogs xfspr
 # What people have who follow the README, and what pods are made with.
 E2E_PACKAGES := $(BUILD_PACKAGES) iproute2 curl openssh-client
 IMAGE_PACKAGES := $(BUILD_PACKAGES) python3
+# Emulated machines, which find their programs in this machine's root, and what their initramfs is made of.
+VM_PACKAGES := $(TEST_PACKAGES) qemu-system-x86 iproute2 busybox-static kmod cpio xz-utils
 
 .PHONY: help demo test host-test bench simulate simulate-test chart manifests image image-test parts e2e check fmt
 .PHONY: vm-parts vm-test conformance packages-build packages-test packages-e2e packages-vm packages-image
@@ -96,7 +98,7 @@ vm-test: vm-parts ## the driver on real kernels, with a real NVMe/TCP target, in
 	$(VM) --test dependency_rule --test program --no-run
 	unshare --net $(VM) --offline -- --ignored --test-threads=$(WORLDS) --nocapture --skip conformance $(ARGS)
 
-conformance: vm-parts ## csi-sanity in a virtual machine, twice (needs Go)
+conformance: vm-parts ## csi-sanity in a virtual machine, again and again on one box (needs Go)
 	@[ "$$(id -u)" = 0 ] || { echo "conformance makes namespaces: run it as root"; exit 1; }
 	testbed/parts/build sanity
 	$(VM) --test dependency_rule --test program --no-run
@@ -134,11 +136,16 @@ packages-test:
 packages-e2e:
 	$(call install,$(E2E_PACKAGES))
 
+# Packages are fetched without being installed; for that apt must know where they are.
+define know
+	@apt-get download --print-uris $(1) >/dev/null 2>&1 || { \
+	  as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo; $$as_root apt-get update -qq; }
+endef
+
 packages-vm:
 	$(call install,$(VM_PACKAGES))
+	$(call know,linux-image-amd64)
 
-# Packages are fetched without being installed; for that apt must know where they are.
 packages-image:
 	$(call install,$(IMAGE_PACKAGES))
-	@apt-get download --print-uris xfsprogs >/dev/null 2>&1 || { \
-	  as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo; $$as_root apt-get update -qq; }
+	$(call know,xfsprogs)

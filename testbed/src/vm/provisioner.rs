@@ -13,6 +13,7 @@ use rds_csi::grpc::csi::controller_client::ControllerClient;
 use rds_csi::grpc::csi::controller_server::{Controller, ControllerServer};
 use rds_csi::grpc::csi::identity_client::IdentityClient;
 use rds_csi::grpc::csi::identity_server::{Identity, IdentityServer};
+use rds_csi::grpc::csi::volume_capability::AccessType;
 use rds_csi::grpc::csi::{
     ControllerExpandVolumeRequest, ControllerExpandVolumeResponse,
     ControllerGetCapabilitiesRequest, ControllerGetCapabilitiesResponse,
@@ -104,7 +105,7 @@ impl Middle {
         format!("pv-{}", name.trim_matches('-'))
     }
 
-    fn bind(&self, volume: &Volume) -> Result<(), Status> {
+    fn bind(&self, volume: &Volume, is_block: bool) -> Result<(), Status> {
         let name = Self::volume(&volume.volume_id);
         if self.api.get("persistentvolumes", &name).is_some() {
             return Ok(());
@@ -115,7 +116,7 @@ impl Middle {
             .size(&volume.capacity_bytes.to_string())
             .bound_to("default", &name, None);
         let object = attributes.iter().fold(object, |object, (k, v)| object.attribute(k, v));
-        self.make(object.build())
+        self.make(if is_block { object.block() } else { object }.build())
     }
 
     fn make(&self, object: serde_json::Value) -> Result<(), Status> {
@@ -134,9 +135,12 @@ impl Controller for Middle {
         &self,
         request: Request<CreateVolumeRequest>,
     ) -> Result<Response<CreateVolumeResponse>, Status> {
-        let answer = self.to().create_volume(request.into_inner()).await?;
+        let request = request.into_inner();
+        let mut uses = request.volume_capabilities.iter();
+        let is_block = uses.any(|one| matches!(one.access_type, Some(AccessType::Block(_))));
+        let answer = self.to().create_volume(request).await?;
         if let Some(volume) = &answer.get_ref().volume {
-            self.bind(volume)?;
+            self.bind(volume, is_block)?;
         }
         Ok(answer)
     }
