@@ -268,8 +268,8 @@ pub trait Host: Send + Sync + 'static {
     async fn remove(&self, path: &Path) -> Result<(), Error>;
     /// How full the file system at `path` is (statvfs).
     async fn usage(&self, path: &Path) -> Result<Usage, Error>;
-    /// The small files of a directory of ours, by name.
-    async fn notes(&self) -> Result<BTreeMap<String, String>, Error>;
+    /// The small files of a directory of ours, by name; of one that cannot be read, why.
+    async fn notes(&self) -> Result<BTreeMap<String, Result<String, Error>>, Error>;
     /// Writes one of them so that it survives the loss of power: whole, or not at all.
     async fn write_note(&self, name: &str, text: &str) -> Result<(), Error>;
     /// Removes one; an absent one is no error.

@@ -20,6 +20,7 @@ mod stage;
 pub mod staged;
 mod stats;
 mod unpublish;
+mod unreadable;
 mod unstage;
 
 use std::collections::BTreeMap;
@@ -40,6 +41,7 @@ pub use self::stage::Stage;
 use self::staged::Note;
 pub use self::staged::{Formatting, Staged};
 pub use self::stats::{Amount, StatsQuery};
+pub use self::unreadable::Unreadable;
 pub use self::unstage::Unstage;
 use crate::host::{self, Host};
 use crate::logging::Chain;
@@ -89,6 +91,8 @@ pub struct Node {
     boot: Arc<OnceCell<String>>,
     /// Why a volume could not be staged or published, by id, until it could.
     failures: Arc<Mutex<BTreeMap<String, Error>>>,
+    /// The notes of which it was told that they cannot be read.
+    unreadable: Arc<unreadable::Told>,
 }
 
 /// Knows whether what is attached to this node has ended, although nobody unstaged it yet.
@@ -139,6 +143,8 @@ pub enum Happened {
         /// Did that work?
         ok: bool,
     },
+    /// So many notes cannot be read now.
+    UnreadableNotes(usize),
 }
 
 /// Nobody listens.
@@ -157,6 +163,7 @@ impl Node {
             turns: Turns::default(),
             boot: Arc::new(OnceCell::new()),
             failures,
+            unreadable: Arc::default(),
         }
     }
 
@@ -175,7 +182,7 @@ impl Node {
         &self.parts.host
     }
 
-    /// Everything that is staged here, from the notes: what was begun and not undone.
+    /// Everything that is staged here, from the notes that can be read: what was begun and not undone.
     ///
     /// # Errors
     /// When the notes cannot be read.

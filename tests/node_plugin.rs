@@ -17,6 +17,8 @@ mod kernel;
 mod kubelet;
 #[path = "node_plugin/life.rs"]
 mod life;
+#[path = "node_plugin/notes.rs"]
+mod notes;
 #[path = "node_plugin/outage.rs"]
 mod outage;
 #[path = "node_plugin/random.rs"]

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use self::round::Rounds;
 pub use self::secret::SecretFile;
-pub use self::staged::{StagedVolume, StagedVolumes};
+pub use self::staged::{Noted, StagedVolume, StagedVolumes};
 pub use self::voice::{Mute, Voice};
 use super::supervision::{Alive, Entry, Fate, Guard, Guarded, Supervision, begin, enter, spawn};
 use super::{NoMetrics, Shutdown};

@@ -149,6 +149,7 @@ impl NodeAgent {
                 metrics: measures.clone(),
                 log: supervision.log.new(o!("component" => "agent")),
                 judged: std::sync::Mutex::default(),
+                unreadable: std::sync::Mutex::default(),
             };
             let stop = CancellationToken::new();
             let tasks = kubernetes.evidence.start(&stop);

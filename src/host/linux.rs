@@ -329,7 +329,7 @@ impl Host for Linux {
         self.look(path, files::usage).await
     }
 
-    async fn notes(&self) -> Result<BTreeMap<String, String>, Error> {
+    async fn notes(&self) -> Result<BTreeMap<String, Result<String, Error>>, Error> {
         let notes = self.notes.clone();
         self.look(self.notes.folder(), move |_| notes.all()).await
     }

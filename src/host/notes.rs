@@ -32,12 +32,13 @@ impl Notes {
         &self.folder
     }
 
-    /// All of them by name. What was being written when the power went is no note.
+    /// All of them by name. What was being written when the power went is no note. One that cannot be
+    /// read, or is longer than any of ours, is no reason not to read the others.
     ///
     /// # Errors
-    /// Of reading; a note that is longer than any of ours.
-    pub fn all(&self) -> Result<BTreeMap<String, String>, Error> {
-        let read = || -> io::Result<BTreeMap<String, String>> {
+    /// Of reading the directory.
+    pub fn all(&self) -> Result<BTreeMap<String, Result<String, Error>>, Error> {
+        let read = || -> io::Result<BTreeMap<String, Result<String, Error>>> {
             let mut notes = BTreeMap::new();
             for entry in fs::read_dir(&self.folder)? {
                 let entry = entry?;
@@ -45,7 +46,11 @@ impl Notes {
                     && is_name(&name)
                     && entry.file_type()?.is_file()
                 {
-                    let text = text(&entry.path())?;
+                    let text = match text(&entry.path()) {
+                        // Removed meanwhile.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                        text => text.map_err(|e| self.failed(&format!("read the note {name}"), e)),
+                    };
                     notes.insert(name, text);
                 }
             }
@@ -154,6 +159,11 @@ mod test {
         (folder, notes)
     }
 
+    fn texts(notes: &Notes) -> Vec<(String, String)> {
+        let all = notes.all().unwrap();
+        all.into_iter().map(|(name, text)| (name, text.unwrap())).collect()
+    }
+
     #[test]
     fn what_was_written_last_is_read_and_what_was_removed_is_not() {
         let (_folder, notes) = notes();
@@ -162,8 +172,8 @@ mod test {
         notes.write("pvc-1", "two, longer\n").unwrap();
         notes.write("pvc-1", "3").unwrap();
         notes.write("pvc_2.x", "other").unwrap();
-        let all: Vec<_> = notes.all().unwrap().into_iter().collect();
-        assert_eq!(all, [("pvc-1".into(), "3".into()), ("pvc_2.x".into(), "other".into())]);
+        let wanted = [("pvc-1".into(), "3".into()), ("pvc_2.x".into(), "other".into())];
+        assert_eq!(texts(&notes), wanted);
         notes.remove("pvc-1").unwrap();
         notes.remove("pvc-1").unwrap();
         assert_eq!(notes.all().unwrap().len(), 1);
@@ -188,10 +198,9 @@ mod test {
         fs::write(notes.folder().join(".writing-pvc-1"), "hal").unwrap();
         fs::write(notes.folder().join(".writing-pvc-2"), "hal").unwrap();
         fs::create_dir(notes.folder().join("pvc-3")).unwrap();
-        let all: Vec<_> = notes.all().unwrap().into_iter().collect();
-        assert_eq!(all, [("pvc-1".into(), "whole".into())]);
+        assert_eq!(texts(&notes), [("pvc-1".into(), "whole".into())]);
         notes.write("pvc-1", "again").unwrap();
-        assert_eq!(notes.all().unwrap()["pvc-1"], "again");
+        assert_eq!(texts(&notes), [("pvc-1".into(), "again".into())]);
     }
 
     #[test]
@@ -199,9 +208,11 @@ mod test {
         let (_folder, notes) = notes();
         let most = usize::try_from(TEXT_BYTES_MAX).unwrap();
         notes.write("most", &"x".repeat(most)).unwrap();
-        assert_eq!(notes.all().unwrap()["most"].len(), most);
+        assert_eq!(texts(&notes)[0].1.len(), most);
         assert_eq!(notes.write("more", &"x".repeat(most + 1)).unwrap_err().kind, Kind::Refused);
         fs::write(notes.folder().join("foreign"), "x".repeat(most + 1)).unwrap();
-        assert!(notes.all().unwrap_err().source.unwrap().to_string().contains("foreign"));
+        let all = notes.all().unwrap();
+        assert!(all["foreign"].as_ref().unwrap_err().what.contains("the note foreign"));
+        assert!(all["most"].is_ok(), "one that is too long keeps the others from being read");
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus::Error;
 
-use super::series::{Counter, QUICK_SECONDS, Register, Took};
+use super::series::{Counter, Gauge, QUICK_SECONDS, Register, Took};
 use super::status;
 
 /// Operations of which the series exist from the start.
@@ -18,6 +18,7 @@ pub struct NodeMetrics {
     mounts: Counter<2>,
     stale: Counter<0>,
     recoveries: Counter<1>,
+    unreadable: Gauge<0>,
 }
 
 impl NodeMetrics {
@@ -57,6 +58,13 @@ impl NodeMetrics {
                     ["status"],
                 )?
                 .known(&statuses),
+            unreadable: register
+                .gauge(
+                    "rds_csi_unreadable_notes",
+                    "Notes of this node that cannot be read; their volumes are left as they are",
+                    [],
+                )?
+                .known(&[[]]),
         })
     }
 
@@ -76,6 +84,11 @@ impl NodeMetrics {
     /// A mount was found whose device is not the volume's any more.
     pub fn stale_mount(&self) {
         self.stale.inc([]);
+    }
+
+    /// So many notes cannot be read now.
+    pub fn unreadable_notes(&self, count: usize) {
+        self.unreadable.set([], count as f64);
     }
 
     /// It was taken away, or was not.

@@ -45,6 +45,7 @@ fn every_promised_name_is_served_with_its_labels() {
         "rds_csi_nvme_connect_duration_seconds_count 0",
         "rds_csi_mount_operations_total{operation=\"unmount\",status=\"success\"} 0",
         "rds_csi_stale_mounts_detected_total 0",
+        "rds_csi_unreadable_notes 0",
         "rds_csi_stale_recoveries_total{status=\"success\"} 0",
         "rds_csi_rds_connection_state{address=\"10.0.0.1:22\"} 1",
         "rds_csi_rds_reconnect_total{status=\"failure\"} 0",

@@ -1,9 +1,10 @@
 //! What the kernel and the notes say of a volume, and the pure questions that all flows ask of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::staged::{Note, is_left, left_name_of, name_of};
+use super::unreadable::{Notes, Unreadable};
 use super::{Node, shown};
 use crate::host::{Controller, ControllerState, Device, DeviceNumber, Mount};
 use crate::operations::Error;
@@ -15,9 +16,11 @@ pub struct Seen {
     /// Its note.
     pub note: Option<Note>,
     /// What was kept of its note when it was unstaged last.
-    pub left: Option<Note>,
+    pub left: Result<Option<Note>, Unreadable>,
     /// The notes of all others.
     pub others: Vec<Note>,
+    /// Those of them that cannot be read.
+    pub unreadable: Vec<Unreadable>,
     /// All connections of this host.
     pub controllers: Vec<Controller>,
     /// The devices behind the NQN in question.
@@ -32,10 +35,17 @@ impl Node {
     /// Looks. `nqn` is the one in question; without it, the one in the note.
     pub(super) async fn look(&self, volume: &Handle, nqn: Option<&Nqn>) -> Result<Seen, Error> {
         let host = &self.parts.host;
-        let mut notes: BTreeMap<String, Note> = self.all_notes().await?;
+        let Notes { read: mut notes, mut unreadable } = self.all_notes().await?;
+        if let Some(own) = unreadable.get(&name_of(volume)) {
+            return Err(own.error());
+        }
         let note = notes.remove(&name_of(volume));
-        let left = notes.remove(&left_name_of(volume));
+        let left = match unreadable.remove(&left_name_of(volume)) {
+            Some(left) => Err(left),
+            None => Ok(notes.remove(&left_name_of(volume))),
+        };
         notes.retain(|name, _| !is_left(name));
+        unreadable.retain(|name, _| !is_left(name));
         let nqn = nqn.or(note.as_ref().map(|note| &note.nqn));
         let devices = async {
             match nqn {
@@ -48,6 +58,7 @@ impl Node {
             tokio::try_join!(devices, host.controllers(), host.mounts())?;
         Ok(Seen {
             others: notes.into_values().collect(),
+            unreadable: unreadable.into_values().collect(),
             controllers,
             devices,
             mounts,
@@ -104,6 +115,16 @@ impl Seen {
         self.to(nqn).any(|controller| controller.state == ControllerState::Live)
     }
 
+    /// Does another volume's note claim this name, or may it, for all that can be read of it?
+    pub fn may_be_anothers(&self, nqn: &Nqn) -> bool {
+        self.others.iter().any(|other| other.nqn == *nqn) || self.veiled(nqn).is_some()
+    }
+
+    /// The note that cannot be read and may be of what is connected under this name.
+    pub fn veiled(&self, nqn: &Nqn) -> Option<&Unreadable> {
+        self.unreadable.iter().find(|one| one.may_describe(nqn))
+    }
+
     /// The first connection under another NQN of this volume: its generation is over. Only names of
     /// the form that we give count, and never one that another volume's note claims.
     pub fn other_generation(&self, volume: &Handle, nqn: &Nqn) -> Option<&Controller> {
@@ -114,7 +135,7 @@ impl Seen {
             controller.nqn != *nqn
                 && is_of_volume
                 && controller.state != ControllerState::Deleting
-                && self.others.iter().all(|other| other.nqn != controller.nqn)
+                && !self.may_be_anothers(&controller.nqn)
         })
     }
 
@@ -140,9 +161,7 @@ impl Seen {
     pub fn to_be_ended(&self, volume: &Handle) -> Option<&Controller> {
         let is_ours = |nqn: &Nqn| match &self.note {
             Some(note) => note.nqn == *nqn,
-            None => {
-                is_generation_of(nqn, &volume.slot) && self.others.iter().all(|one| one.nqn != *nqn)
-            }
+            None => is_generation_of(nqn, &volume.slot) && !self.may_be_anothers(nqn),
         };
         let still = |one: &&Controller| one.state != ControllerState::Deleting && is_ours(&one.nqn);
         self.controllers.iter().find(still)

@@ -18,7 +18,7 @@ const FORM: u32 = 1;
 
 /// The end of the name of what is kept of a note once its volume was unstaged. No note of a volume
 /// has a name of three parts.
-const LEFT: &str = ".left.note";
+pub(super) const LEFT: &str = ".left.note";
 
 /// The port of NVMe over TCP (NVM Express TCP Transport Specification, 2.1).
 const NVME_TCP_PORT: u16 = 4420;
@@ -218,7 +218,7 @@ impl Note {
         self.formatting != Formatting::None
     }
 
-    fn read(text: &str) -> Result<Self, Refused> {
+    pub(super) fn read(text: &str) -> Result<Self, Refused> {
         let note: Self = serde_json::from_str(text).map_err(|why| Refused(why.to_string()))?;
         if note.form != FORM {
             return Err(Refused(format!("it has form {}, this version reads {FORM}", note.form)));
@@ -288,9 +288,9 @@ pub fn is_left(name: &str) -> bool {
 }
 
 impl Node {
-    /// All notes of what is staged, by name.
+    /// All notes of what is staged, by name, that can be read.
     pub(super) async fn notes(&self) -> Result<BTreeMap<String, Note>, Error> {
-        let mut notes = self.all_notes().await?;
+        let mut notes = self.all_notes().await?.read;
         notes.retain(|name, _| !is_left(name));
         Ok(notes)
     }
@@ -301,25 +301,9 @@ impl Node {
     /// # Errors
     /// When the notes cannot be read.
     pub async fn left(&self) -> Result<Vec<Staged>, Error> {
-        let mut notes = self.all_notes().await?;
+        let mut notes = self.all_notes().await?.read;
         notes.retain(|name, _| is_left(name));
         Ok(notes.values().map(|note| Staged { is_left: true, ..Staged::from(note) }).collect())
-    }
-
-    /// These, and what was kept of others.
-    pub(super) async fn all_notes(&self) -> Result<BTreeMap<String, Note>, Error> {
-        let texts = self.parts.host.notes().await?;
-        let read = |(name, text): (String, String)| match Note::read(&text) {
-            Ok(note) => Ok((name, note)),
-            Err(why) => Err(Error::new(
-                Kind::Refused,
-                format!(
-                    "the note {name} of what is staged on this node cannot be read: {why}; look at \
-                     it, and remove it once its volume is not in use here"
-                ),
-            )),
-        };
-        texts.into_iter().map(read).collect()
     }
 
     pub(super) async fn write(&self, volume: &Handle, note: &Note) -> Result<(), Error> {

@@ -43,8 +43,13 @@ impl Node {
             Some(number) => self.nqn_of(&seen, number).await?,
             None => None,
         };
-        match seen.owner_of(target, mounted.as_ref()) {
-            Some(other) => Err(foreign(volume, target, other)),
+        if let Some(other) = seen.owner_of(target, mounted.as_ref()) {
+            return Err(foreign(volume, target, other));
+        }
+        // Nor one that may be: our own device is known by our note.
+        let own = seen.note.as_ref().map(|note| &note.nqn);
+        match mounted.filter(|nqn| Some(nqn) != own).and_then(|nqn| seen.veiled(&nqn)) {
+            Some(note) => Err(note.error()),
             None => Ok(()),
         }
     }

@@ -625,8 +625,9 @@ impl Host for Kernel {
         }
     }
 
-    async fn notes(&self) -> Result<BTreeMap<String, String>, Error> {
-        Ok(self.world().notes.clone())
+    async fn notes(&self) -> Result<BTreeMap<String, Result<String, Error>>, Error> {
+        let notes = self.world().notes.clone();
+        Ok(notes.into_iter().map(|(name, text)| (name, Ok(text))).collect())
     }
 
     async fn write_note(&self, name: &str, text: &str) -> Result<(), Error> {

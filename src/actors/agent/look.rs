@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::staged::{StagedVolume, StagedVolumes};
+use super::staged::{Noted, StagedVolume, StagedVolumes};
 use crate::agent::{Connection, Formatting, VolumeWord, volume_name};
 use crate::host::{Controller, ControllerState, Device, Host, Mount};
 use crate::logging::Chain;
+use crate::node::Unreadable;
 use crate::volume::{Handle, Nqn, Slot};
 
 /// What the host has under one NQN.
@@ -22,6 +23,17 @@ pub struct Item {
     pub devices: Vec<Device>,
     /// Where it is mounted, the last mounted first.
     pub mounts: Vec<Mount>,
+    /// May a note that cannot be read be of it? Then it is left as it is.
+    pub is_veiled: bool,
+}
+
+/// What is seen.
+#[derive(Debug, Clone, Default)]
+pub struct Look {
+    /// Everything of ours.
+    pub items: Vec<Item>,
+    /// The notes that cannot be read.
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// Everything of ours: what the notes name, and connections under NQNs of the form that this driver
@@ -33,11 +45,11 @@ pub async fn look(
     host: &dyn Host,
     volumes: &dyn StagedVolumes,
     host_nqn: Option<&Nqn>,
-) -> Result<Vec<Item>, String> {
+) -> Result<Look, String> {
     let failed = |error: crate::host::Error| Chain(&error).to_string();
     // Connections first: what is connected after that is newer than everything that follows from it.
     let controllers = host.controllers().await.map_err(failed)?;
-    let staged = volumes.staged().await?;
+    let Noted { volumes: staged, unreadable } = volumes.noted().await?;
     let mut items: BTreeMap<String, Item> = BTreeMap::new();
     for note in staged {
         let nqn = note.connect.nqn.clone();
@@ -50,6 +62,9 @@ pub async fn look(
             }
             _ => note,
         });
+    }
+    for nqn in unreadable.iter().filter_map(|note| note.nqn.clone()) {
+        items.entry(nqn.to_string()).or_insert_with(|| Item::new(nqn));
     }
     for controller in controllers {
         let as_us = |ours: &Nqn| controller.host_nqn.as_deref() == Some(ours.as_str());
@@ -66,14 +81,30 @@ pub async fn look(
     for item in &mut all {
         item.devices = host.devices(&item.nqn).await.map_err(failed)?;
         item.mounts = mounts.iter().rev().filter(|mount| item.has(mount)).cloned().collect();
+        // Where the note of what is staged can be read, another one is not of it.
+        let is_noted = item.staged.as_ref().is_some_and(|note| note.is_staged);
+        let veils = |note: &&Unreadable| {
+            let names_it = note.nqn.as_ref() == Some(&item.nqn);
+            names_it || !is_noted && !note.is_left() && note.may_describe(&item.nqn)
+        };
+        item.is_veiled = unreadable.iter().find(veils).is_some();
     }
-    Ok(all)
+    Ok(Look { items: all, unreadable })
+}
+
+impl Look {
+    /// What is said of the volumes. `None` while there is a note of which not even the NQN can be
+    /// read: of an NQN of which nothing is said, it is believed that no file system was begun.
+    pub fn words(&self) -> Option<Vec<VolumeWord>> {
+        let is_whole = self.unreadable.iter().all(|note| note.nqn.is_some());
+        is_whole.then(|| self.items.iter().map(Item::word).collect())
+    }
 }
 
 impl Item {
     fn new(nqn: Nqn) -> Self {
         let (controllers, devices, mounts) = (Vec::new(), Vec::new(), Vec::new());
-        Self { nqn, staged: None, controllers, devices, mounts }
+        Self { nqn, staged: None, controllers, devices, mounts, is_veiled: false }
     }
 
     /// Is this a mount of it: of its device or the device's node, or what is left of one at a place
@@ -125,13 +156,19 @@ impl Item {
     pub fn word(&self) -> VolumeWord {
         let targets: BTreeSet<&PathBuf> = self.mounts.iter().map(|mount| &mount.target).collect();
         let note = self.staged.as_ref();
+        let noted = note.map_or(Formatting::None, |note| note.formatting);
+        // What cannot be read may say that a file system was begun.
+        let formatting = match noted {
+            Formatting::None if self.is_veiled => Formatting::Begun,
+            noted => noted,
+        };
         VolumeWord {
             nqn: self.nqn.to_string(),
             connection: self.connection(),
             mounts: u32::try_from(targets.len()).unwrap_or(u32::MAX),
             file_system: note.and_then(|note| note.file_system.clone()),
             uuid: note.and_then(|note| note.uuid.clone()),
-            formatting: note.map_or(Formatting::None, |note| note.formatting),
+            formatting,
         }
     }
 }

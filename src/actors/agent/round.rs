@@ -6,7 +6,7 @@
 //!   connected again to exactly the NQN that is current;
 //! - where Kubernetes does not answer, nothing is touched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,15 +14,16 @@ use slog::{Logger, debug, info, warn};
 use tokio::time::{Instant, timeout};
 
 use super::AgentMetrics;
-use super::look::{Item, look};
+use super::look::{Item, Look, look};
 use super::secret::SecretFile;
 use super::staged::StagedVolumes;
 use crate::agent::Connection;
 use crate::attachment::sweep::{Standing, is_wanted, standing};
 use crate::cluster::evidence::{Evidence, Found};
-use crate::cluster::{Notice, Reason};
+use crate::cluster::{About, Notice, Reason};
 use crate::host::{ControllerState, Entry, Host};
 use crate::logging::Chain;
+use crate::node::Unreadable;
 use crate::volume::{Handle, NodeName, Nqn};
 
 /// How often it is asked whether what works is still ours.
@@ -52,6 +53,8 @@ pub struct Rounds {
     pub log: Logger,
     /// When each NQN was judged.
     pub judged: Mutex<BTreeMap<String, Instant>>,
+    /// The notes of which an event said that they cannot be read.
+    pub unreadable: Mutex<BTreeSet<String>>,
 }
 
 /// What became of an NQN in a round.
@@ -79,14 +82,16 @@ impl Rounds {
                 None
             }
         };
-        let items = match look(&*self.host, &*self.volumes, host_nqn.as_ref()).await {
-            Ok(items) => items,
+        let seen = look(&*self.host, &*self.volumes, host_nqn.as_ref()).await;
+        let Look { items, unreadable } = match seen {
+            Ok(seen) => seen,
             Err(why) => {
                 warn!(self.log, "the kernel or the notes cannot be read"; "error" => why);
                 return BTreeMap::new();
             }
         };
         self.measure(&items);
+        self.tell_unreadable(&unreadable);
         let mut done = BTreeMap::new();
         for item in &items {
             if self.is_due(item) {
@@ -114,6 +119,9 @@ impl Rounds {
     }
 
     fn is_due(&self, item: &Item) -> bool {
+        if item.is_veiled {
+            return false;
+        }
         let is_idle = item.controllers.is_empty() && item.mounts.is_empty();
         let is_left = item.staged.as_ref().is_some_and(|note| !note.is_staged);
         // A note of what is neither connected nor mounted waits for kubelet.
@@ -147,8 +155,9 @@ impl Rounds {
         }
         // Nobody stages or unstages it from here on, and what was done before is seen.
         let Some(_turn) = self.volumes.turn(&volume) else { return Done::Later };
-        let items = look(&*self.host, &*self.volumes, host_nqn).await.unwrap_or_default();
-        let Some(item) = items.iter().find(|now| now.nqn == seen.nqn) else { return Done::Later };
+        let now = look(&*self.host, &*self.volumes, host_nqn).await.unwrap_or_default();
+        let same = |now: &&Item| now.nqn == seen.nqn && !now.is_veiled;
+        let Some(item) = now.items.iter().find(same) else { return Done::Later };
         let Some((now, found)) = self.word_on(item, &volume, is_exact).await else {
             return Done::Later;
         };
@@ -282,6 +291,18 @@ impl Rounds {
             }
         }
         true
+    }
+
+    /// Posts an event about each note that could still be read when it was looked at last.
+    fn tell_unreadable(&self, notes: &[Unreadable]) {
+        let now: BTreeSet<String> = notes.iter().map(|note| note.name.clone()).collect();
+        let mut told = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        for note in notes.iter().filter(|note| !told.contains(&note.name)) {
+            let about = About::Node(self.node.clone());
+            let note = format!("node {}: {}", self.node, note.error());
+            self.evidence.post(Notice { reason: Reason::RecoveryHeld, about, note });
+        }
+        *told = now;
     }
 
     fn tell_broken(&self, item: &Item, found: &Found) {

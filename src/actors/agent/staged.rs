@@ -7,26 +7,35 @@ use async_trait::async_trait;
 
 use crate::agent::Formatting;
 use crate::host::Connect;
-use crate::node::{self, Node};
+use crate::node::{self, Node, Unreadable};
 use crate::volume::Handle;
 use crate::volume::turns::Turn;
 
 /// The notes of the node plugin.
 #[async_trait]
 pub trait StagedVolumes: Send + Sync {
-    /// Every volume of which something was begun here and not undone, and every volume on which a
-    /// file system was begun here under an NQN that is not known to be over, staged or not: of
-    /// others the agent says that none was begun.
+    /// What the notes say.
     ///
     /// # Errors
-    /// When the notes cannot be read, in words.
-    async fn staged(&self) -> Result<Vec<StagedVolume>, String>;
+    /// When none of them can be read, in words.
+    async fn noted(&self) -> Result<Noted, String>;
 
     /// Takes the turn of a volume, so that no RPC works on it meanwhile. `None` while one does.
     fn turn(&self, volume: &Handle) -> Option<Turn>;
 
     /// Nobody has to hear any more of the file system on a volume that was unstaged here.
     async fn forget(&self, volume: &Handle);
+}
+
+/// All notes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Noted {
+    /// Every volume of which something was begun here and not undone, and every volume on which a
+    /// file system was begun here under an NQN that is not known to be over, staged or not: of
+    /// others the agent says that none was begun.
+    pub volumes: Vec<StagedVolume>,
+    /// Those that cannot be read: nobody knows what was begun there.
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// One note.
@@ -78,12 +87,14 @@ impl StagedVolume {
 
 #[async_trait]
 impl StagedVolumes for Node {
-    async fn staged(&self) -> Result<Vec<StagedVolume>, String> {
+    async fn noted(&self) -> Result<Noted, String> {
         let failed = |error: crate::operations::Error| error.to_string();
         // What is put away meanwhile is found in one of them: it is written there first.
         let staged = Self::staged(self).await.map_err(failed)?;
         let left = self.left().await.map_err(failed)?;
-        Ok(left.into_iter().chain(staged).filter_map(StagedVolume::of).collect())
+        let volumes = left.into_iter().chain(staged).filter_map(StagedVolume::of).collect();
+        let unreadable = self.unreadable().await.map_err(failed)?;
+        Ok(Noted { volumes, unreadable })
     }
 
     fn turn(&self, volume: &Handle) -> Option<Turn> {

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::round::{Done, Rounds};
+use super::staged::Noted;
 use super::*;
 use crate::agent::{Asked, Challenge, Formatting, Keys, open};
 use crate::attachment::export::Hosts;
@@ -20,6 +21,7 @@ use crate::host::{
     Connect, Controller, ControllerState, Device, DeviceNumber, Entry as Node, Error, Host, Kind,
     Mount, Signature, Timing, Usage,
 };
+use crate::node::Unreadable;
 use crate::volume::turns::{Turn, Turns};
 use crate::volume::{BackendName, Handle, NodeName, Nqn, Slot, VolumeId};
 
@@ -39,6 +41,7 @@ struct Kernel {
     /// Can the kernel be asked?
     is_blind: bool,
     notes: Vec<StagedVolume>,
+    unreadable: Vec<Unreadable>,
     /// What was done, in order.
     done: Vec<String>,
 }
@@ -164,7 +167,7 @@ impl Host for Machine {
     async fn usage(&self, _: &Path) -> Result<Usage, Error> {
         unused()
     }
-    async fn notes(&self) -> Result<BTreeMap<String, String>, Error> {
+    async fn notes(&self) -> Result<BTreeMap<String, Result<String, Error>>, Error> {
         unused()
     }
     async fn write_note(&self, _: &str, _: &str) -> Result<(), Error> {
@@ -177,8 +180,9 @@ impl Host for Machine {
 
 #[async_trait]
 impl StagedVolumes for Machine {
-    async fn staged(&self) -> Result<Vec<StagedVolume>, String> {
-        Ok(self.kernel.lock().unwrap().notes.clone())
+    async fn noted(&self) -> Result<Noted, String> {
+        let kernel = self.kernel.lock().unwrap();
+        Ok(Noted { volumes: kernel.notes.clone(), unreadable: kernel.unreadable.clone() })
     }
     async fn forget(&self, volume: &Handle) {
         let is_it = |it: &StagedVolume| !it.is_staged && it.volume == *volume;
@@ -296,6 +300,7 @@ impl Rig {
             metrics: Arc::new(NoMetrics),
             log: slog::Logger::root(slog::Discard, slog::o!()),
             judged: Mutex::default(),
+            unreadable: Mutex::default(),
         };
         Self { machine, registry, rounds, record, nqn, _secret: folder, secret }
     }
@@ -561,4 +566,57 @@ async fn the_agent_goes_round_after_round_and_comes_back_after_a_panic() {
     timeout(Duration::from_secs(20), swept).await.unwrap();
     assert!((handles.alive)());
     handles.shutdown.send(Shutdown { within: Duration::from_secs(1) }).await.unwrap();
+}
+
+fn unreadable(name: &str, nqn: Option<&Nqn>) -> Unreadable {
+    Unreadable { name: name.into(), nqn: nqn.cloned(), why: "it has form 2".into() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_note_that_cannot_be_read_may_describe_is_left_alone_and_is_said_to_be_so_once() {
+    for names_it in [true, false] {
+        let rig = Rig::new();
+        let note = unreadable("v", names_it.then_some(&rig.nqn));
+        rig.fenced();
+        rig.kernel(|kernel| {
+            kernel.notes.clear();
+            kernel.unreadable = vec![note];
+        });
+        for _ in 0..3 {
+            assert_eq!(rig.round().await, []);
+            tokio::time::advance(Duration::from_secs(301)).await;
+        }
+        assert_eq!(rig.done(), Vec::<String>::new());
+        assert_eq!(rig.posted(), [Reason::RecoveryHeld]);
+        rig.kernel(|kernel| kernel.unreadable.clear());
+        assert_eq!(rig.round().await, [Done::Swept(true)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_note_that_cannot_be_read_keeps_no_other_volume_from_being_swept() {
+    let rig = Rig::new();
+    rig.fenced();
+    rig.kernel(|kernel| kernel.unreadable = vec![unreadable("w", None)]);
+    assert_eq!(rig.round().await, [Done::Swept(true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_note_that_cannot_be_read_it_is_never_said_that_no_file_system_was_begun() {
+    let rig = Rig::new();
+    let keys = Keys::of(SECRET).unwrap();
+    let ask = async || {
+        let (challenge, node) = (Challenge::random(), node());
+        let answer = voice(&rig).answer(&challenge.to_string()).await.unwrap();
+        open(&answer, &keys, Asked { driver: "d", node: &node, challenge }).unwrap()
+    };
+    let of_another = nqn(&held());
+    rig.kernel(|kernel| kernel.unreadable = vec![unreadable("w", Some(&of_another))]);
+    let word = ask().await;
+    let formatting = |nqn: &Nqn| word.seen(nqn.as_str()).map(|seen| seen.formatting);
+    assert_eq!(formatting(&of_another), Some(Formatting::Begun));
+    assert_eq!(formatting(&rig.nqn), Some(Formatting::Done), "of others as ever");
+    // Not even the NQN: then silence about an NQN would be taken for a word.
+    rig.kernel(|kernel| kernel.unreadable = vec![unreadable("w", None)]);
+    assert!(!ask().await.sees());
 }

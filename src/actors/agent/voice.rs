@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::look::{Item, look};
+use super::look::{Look, look};
 use super::secret::SecretFile;
 use super::staged::StagedVolumes;
 use crate::agent::{Challenge, Report, seal};
@@ -62,7 +62,7 @@ impl Voice {
             driver: self.driver.clone(),
             node: self.node.clone(),
             boot_id,
-            volumes: seen.map(|items| items.iter().map(Item::word).collect()),
+            volumes: seen.as_ref().and_then(Look::words),
         };
         seal(&report, &keys, &challenge).map_err(|why| Mute::Unable(why.to_string()))
     }

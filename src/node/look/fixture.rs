@@ -91,8 +91,9 @@ pub fn mount(target: &str, minor: u32) -> Mount {
 pub fn connected(used: Use) -> Seen {
     Seen {
         note: Some(note(used)),
-        left: None,
+        left: Ok(None),
         others: Vec::new(),
+        unreadable: Vec::new(),
         controllers: vec![controller("nvme0", nqn("v", 2), ControllerState::Live)],
         devices: vec![device()],
         mounts: Vec::new(),

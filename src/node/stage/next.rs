@@ -87,7 +87,7 @@ pub fn next(wanted: &Wanted<'_>, seen: &Seen, known: &Known) -> Result<Step, Err
     if let Some(controller) = seen.other_generation(wanted.volume, nqn) {
         return Ok(Step::Disconnect(controller.clone()));
     }
-    let intent = intent(wanted, seen);
+    let intent = intent(wanted, seen)?;
     if seen.note.as_ref() != Some(&intent) {
         return Ok(Step::Note(Box::new(intent), Point::StageNoted));
     }
@@ -126,15 +126,23 @@ pub fn next(wanted: &Wanted<'_>, seen: &Seen, known: &Known) -> Result<Step, Err
 }
 
 /// The note as it must stand before anything is done.
-fn intent(wanted: &Wanted<'_>, seen: &Seen) -> Note {
+///
+/// # Errors
+/// Where what is known of the file system cannot be read.
+fn intent(wanted: &Wanted<'_>, seen: &Seen) -> Result<Note, Error> {
     let context = wanted.context;
     let used = wanted.used.clone();
     let mut note = Note::new(wanted.volume, &context.connect, &seen.boot, wanted.staging, used);
     note.generation = context.generation;
-    match seen.note.as_ref().or(seen.left.as_ref()) {
+    let before = match (&seen.note, &seen.left) {
+        (Some(note), _) => Some(note),
+        (None, Ok(left)) => left.as_ref(),
+        (None, Err(unreadable)) => return Err(unreadable.error()),
+    };
+    Ok(match before {
         Some(before) => note.after(before),
         None => note,
-    }
+    })
 }
 
 /// What becomes of the connection.

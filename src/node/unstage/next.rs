@@ -86,6 +86,10 @@ fn mounted(wanted: &Wanted<'_>, seen: &Seen, mount: &Mount) -> Result<Step, Erro
         )));
     }
     let found = wanted.stranger.and_then(|nqn| seen.to(nqn).next());
+    if let Some(note) = found.filter(|_| seen.note.is_none()).and_then(|one| seen.veiled(&one.nqn))
+    {
+        return Err(note.error());
+    }
     match (found, &seen.note) {
         (Some(found), None) => {
             let note = Note::found(volume, found, mount, &seen.boot);
