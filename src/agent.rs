@@ -22,7 +22,7 @@ mod seal;
 pub use self::challenge::Challenge;
 pub use self::document::{Connection, Formatting, Proven, Report, Seen, VolumeWord};
 pub use self::keys::Keys;
-pub use self::name::{generation, volume_name};
+pub use self::name::{generation, volume_name, without_nonce};
 pub use self::seal::{ANSWER_MAX, Asked, Unproven, open, seal};
 
 /// Where the agent answers, on the port of metrics and health.

@@ -1,5 +1,9 @@
 //! An NQN, taken apart: the volume, and which of its attachments.
 
+use sha2::{Digest as _, Sha256};
+
+use crate::volume::hex;
+
 /// Hex digits of a nonce.
 const NONCE_DIGITS: usize = 12;
 
@@ -13,6 +17,15 @@ pub fn volume_name(nqn: &str) -> &str {
 /// Generation and nonce of an NQN that this driver made for one attachment. `None` for any other.
 pub fn generation(nqn: &str) -> Option<(u64, &str)> {
     split(nqn).map(|(_, generation, nonce)| (generation, nonce))
+}
+
+/// The same for people: what nobody can guess is left out, and of a name that comes back a hash is
+/// shown, because the name is all that a host needs to connect with.
+pub fn without_nonce(nqn: &str) -> String {
+    match split(nqn) {
+        Some((name, generation, _)) => format!("{name}.g{generation}"),
+        None => format!("sha256:{}", hex(&Sha256::digest(nqn.as_bytes())[..6])),
+    }
 }
 
 fn split(nqn: &str) -> Option<(&str, u64, &str)> {

@@ -27,6 +27,7 @@ use super::serve::Server;
 use super::{Error, step};
 use crate::actors::agent::Voice;
 use crate::actors::supervision::{self, Supervision};
+use crate::agent::without_nonce;
 use crate::config::{NodeMode, NvmeConfig};
 use crate::grpc::Services;
 use crate::grpc::identity::{Identity, ProbeSource, Readiness as Probed};
@@ -254,6 +255,10 @@ impl Health for NodeHealth {
             Ok(staged) => Value::Array(staged.iter().map(volume).collect()),
             Err(error) => json!({ "error": error.to_string() }),
         };
+        let unreadable = match self.node.unreadable().await {
+            Ok(notes) => notes.iter().map(|note| json!({ note.name.as_str(): note.why })).collect(),
+            Err(_) => Vec::new(),
+        };
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "up_seconds": self.started.elapsed().as_secs(),
@@ -262,6 +267,7 @@ impl Health for NodeHealth {
             "kubelet": shown(&known),
             "requests_in_work": self.runs.count(),
             "staged": staged,
+            "unreadable": unreadable,
         })
     }
 }
@@ -277,7 +283,8 @@ fn shown(known: &Known) -> Value {
 fn volume(staged: &node::Staged) -> Value {
     json!({
         "volume": staged.volume,
-        "nqn": staged.nqn.as_str(),
+        // Whoever knows the whole of it may connect to a box that has no list of hosts.
+        "nqn": without_nonce(staged.nqn.as_str()),
         "staging": staged.staging,
         "targets": staged.targets,
         "file_system": staged.file_system,
