@@ -52,7 +52,7 @@ pub trait Agents: Send + Sync {
     /// Asks the agent of a node, and waits for its answer for so long at most.
     async fn hear(&self, node: &NodeName, within: Duration) -> Heard;
 
-    /// Is it likely to answer? One that was silent a moment ago is not.
+    /// Is it likely to answer? One that was silent a moment ago, or hung, is not.
     fn is_heard(&self, node: &NodeName) -> bool;
 
     /// What is known of its answers in the past. `None`: it has never answered.
@@ -124,7 +124,7 @@ struct State {
     read_at: Option<Instant>,
     /// Heard since.
     heard: BTreeMap<NodeName, Baseline>,
-    /// Who was silent, and when.
+    /// Who was silent, or took as long, and when.
     silent: BTreeMap<NodeName, Instant>,
 }
 
@@ -228,8 +228,15 @@ impl State {
 #[async_trait]
 impl Agents for NodeAgents {
     async fn hear(&self, node: &NodeName, within: Duration) -> Heard {
+        let began = Instant::now();
         let heard = self.ask(node, within).await;
+        // Who takes a connection and sends nothing costs as much as one who is off.
+        let is_late = began.elapsed() >= within;
         match &heard {
+            Heard::Alive(why) if is_late => {
+                debug!(self.log, "agent does not answer"; "node" => %node, "error" => why);
+                self.state().silent.insert(node.clone(), Instant::now());
+            }
             Heard::Silent(why) => {
                 debug!(self.log, "agent is silent"; "node" => %node, "error" => why);
                 self.state().silent.insert(node.clone(), Instant::now());
