@@ -58,6 +58,7 @@ impl Fleet {
                 uuid: String::new(),
                 readers: Vec::new(),
                 fenced_from: Vec::new(),
+                further: rds_csi::attachment::ledger::Further::default(),
             };
             let (nqn, host) = (record.nqn(NQN_BASE, &slot)?, hosts.host(&node)?.nqn);
             Ok(Member { image: folder.image(&slot), slot, node, nqn, host, copy })

@@ -11,9 +11,11 @@
 
 mod nqn;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::volume::chance;
@@ -21,6 +23,11 @@ use crate::volume::{ImagePath, NodeName, hex, hex_digits};
 
 /// The PV annotation that holds the [`struct@Copy`] as JSON.
 pub const COPY_ANNOTATION: &str = "rds.csi.srvlab.io/attachment";
+/// The newest form of the [`struct@Copy`] that this release knows.
+pub const COPY_FORM: u32 = 1;
+/// From so many nodes a volume may be fenced and not let in again before it is attached to no further
+/// one: so the copy always has room for those that a fence adds, and none has to be forgotten.
+pub const FENCED_FROM_MAX: usize = 24;
 /// How every record of this format begins.
 pub const PREFIX: &str = "rds1 ";
 /// The most nodes that hold a volume at a time: two, for a live migration.
@@ -306,10 +313,10 @@ impl Record {
         Self { nodes, ..self.next() }
     }
 
-    /// Held by one node less, under the same NQN.
+    /// Held by one node less, under the same NQN. Whoever held it may have made a file system.
     pub fn leave(&self, node: NodeTag) -> Self {
         let nodes = self.nodes.iter().copied().filter(|held| *held != node).collect();
-        Self { nodes, ..self.next() }
+        Self { nodes, formatted: self.formatted_after_use(), ..self.next() }
     }
 
     /// Held by nobody. Whoever held it may have made a file system.
@@ -372,7 +379,7 @@ fn checksum(body: &str) -> String {
 /// The newest record of a volume, with what the record has no room for. Lies in an annotation of
 /// the PV, so that a box which went back in time is noticed and put right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub struct Copy {
     /// The record, exactly as it stands in the disk's comment.
     pub record: String,
@@ -393,12 +400,43 @@ pub struct Copy {
     pub readers: Vec<NodeName>,
     /// Nodes from which the volume was fenced and which have not been let in again.
     pub fenced_from: Vec<FencedFrom>,
+    /// What a newer release has written, too.
+    #[serde(flatten)]
+    pub further: Further,
+}
+
+/// What this release does not know of a copy, carried through unchanged: so that one that was
+/// downgraded can go on with its volumes, and takes nothing from the release that comes after it. A
+/// field that an older release must not overlook, because it restricts who may write or stops being
+/// true when others change, comes with a higher `needs`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Further {
+    /// The form of the copy that a release must know to act on it at all: [`COPY_FORM`] at most.
+    #[serde(default, skip_serializing_if = "is_zero", deserialize_with = "known_form")]
+    needs: u32,
+    /// Fields that are not known here.
+    #[serde(flatten)]
+    unknown: BTreeMap<String, serde_json::Value>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+fn known_form<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    match u32::deserialize(from)? {
+        needs if needs <= COPY_FORM => Ok(needs),
+        needs => Err(D::Error::custom(format_args!(
+            "it needs form {needs} of the copy, and this release knows {COPY_FORM}: a newer one \
+             wrote it"
+        ))),
+    }
 }
 
 /// A node that was shut out, until its old VolumeAttachment is gone and, where it knows the name
 /// of the slot, until it is shown or ordered to be off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub struct FencedFrom {
     /// The node.
     pub node: NodeName,
@@ -411,6 +449,9 @@ pub struct FencedFrom {
     /// The start of its kernel that held the volume, where its agent had told it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,
+    /// Fields that are not known here: as in [`Further`].
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, serde_json::Value>,
 }
 
 #[cfg(test)]

@@ -267,6 +267,7 @@ fn next_copy(
     })?;
     let known = ground.volume.as_ref().map(|volume| volume.bytes);
     let readers = readers(ground, record, &nodes, details.let_in);
+    let further = before.as_ref().map(|copy| copy.further.clone()).unwrap_or_default();
     let (bytes, file_system, uuid, fenced_from) = match before {
         Some(copy) => (Some(copy.bytes), copy.file_system, copy.uuid, copy.fenced_from),
         None => (known, String::new(), String::new(), Vec::new()),
@@ -280,6 +281,7 @@ fn next_copy(
         uuid: details.uuid.unwrap_or(uuid),
         readers,
         fenced_from: details.fenced_from.unwrap_or(fenced_from),
+        further,
     })
 }
 

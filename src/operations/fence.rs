@@ -1,5 +1,7 @@
 //! Fence: shut the holders of a volume out, for good, and prove it.
 
+use std::collections::BTreeMap;
+
 use super::change::Wanted;
 use super::ground::Ground;
 use super::static_form::order;
@@ -105,9 +107,14 @@ pub(super) fn shut_out(
                 attachment,
                 node_uid: node_uid.clone(),
                 boot_id: boot_of(node),
+                unknown: BTreeMap::new(),
             };
-            let is_it = |other: &FencedFrom| FencedFrom { boot_id: None, ..other.clone() };
-            if !out.iter().any(|other| is_it(other) == is_it(&entry)) {
+            let is_it = |other: &FencedFrom| {
+                other.node == entry.node
+                    && other.attachment == entry.attachment
+                    && other.node_uid == entry.node_uid
+            };
+            if !out.iter().any(is_it) {
                 out.push(entry);
             }
         }

@@ -6,7 +6,9 @@ use super::change::{Changed, Details, Wanted, lost};
 use super::ground::{Ground, nvme_port, shown};
 use super::static_form::still_kept_out;
 use super::{Error, Happened, Kind, Operations, Publish};
-use crate::attachment::ledger::{FencedFrom, Formatted, HOLDERS_MAX, Record, Sharing};
+use crate::attachment::ledger::{
+    FENCED_FROM_MAX, FencedFrom, Formatted, HOLDERS_MAX, Record, Sharing,
+};
 use crate::attachment::publish::{Answer, Refusal, Wish, judge};
 use crate::attachment::usage::Usage;
 use crate::cluster::{About, Attachment, Notice, Reason, View};
@@ -139,6 +141,26 @@ impl Operations {
         Err(Error::new(Kind::Precondition, message))
     }
 
+    /// Whom a volume was fenced from is never forgotten for want of room in the copy: before that, it
+    /// is attached to nobody else.
+    fn check_room(&self, ground: &Ground, node: &NodeName) -> Result<(), Error> {
+        let has_spoken = |node: &NodeName| self.agents.baseline(node).is_some();
+        let kept_out = still_kept_out(ground, &self.cluster.view(), node, has_spoken);
+        if kept_out.len() < FENCED_FROM_MAX {
+            return Ok(());
+        }
+        let mut names: Vec<&str> = kept_out.iter().map(|entry| entry.node.as_str()).collect();
+        names.dedup();
+        let message = format!(
+            "volume {} was fenced from {} nodes that have not been let in again ({}, …); it is \
+             attached to no further node before some of their VolumeAttachments are gone",
+            ground.id,
+            kept_out.len(),
+            names.iter().take(3).copied().collect::<Vec<_>>().join(", ")
+        );
+        Err(Error::new(Kind::Precondition, message))
+    }
+
     /// Writes the record, exports, writes the copy.
     async fn attach(
         &self,
@@ -152,6 +174,7 @@ impl Operations {
         if ground.copy.as_ref().is_some_and(|copy| !copy.fenced_from.is_empty()) {
             self.agents.recall().await?;
         }
+        self.check_room(ground, &wanted.node)?;
         let terms = ground.terms(&next, std::slice::from_ref(&wanted.node))?;
         let text = from.text();
         let change = Wanted { from: &text, to: &next, terms: Some(&terms), grow_to: None };

@@ -188,6 +188,7 @@ async fn who_was_shut_out_is_written_down_even_when_another_finishes_the_fence()
         attachment: uid.as_str().unwrap().into(),
         node_uid: None,
         boot_id: None,
+        unknown: Default::default(),
     };
     assert_eq!(world.copy("data").unwrap().fenced_from, [expected]);
     world.ready("node-a", "True").await;

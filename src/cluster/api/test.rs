@@ -1,5 +1,5 @@
 use super::*;
-use crate::attachment::ledger::COPY_ANNOTATION;
+use crate::attachment::ledger::{COPY_ANNOTATION, Further};
 use crate::cluster::mock::{Call, Mock, Watch};
 use crate::cluster::{CopyState, Version};
 use crate::volume::ImagePath;
@@ -172,6 +172,7 @@ async fn what_was_written_is_in_the_view_at_once() {
         uuid: String::new(),
         readers: Vec::new(),
         fenced_from: Vec::new(),
+        further: Further::default(),
     };
     let (written, ()) = tokio::join!(cluster.write_copy(&before, &copy), async {
         let call = mock.expect(Method::PATCH, &format!("{PVS}/pv1")).await;

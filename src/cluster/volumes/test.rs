@@ -1,4 +1,5 @@
 use super::*;
+use crate::attachment::ledger::Further;
 use crate::cluster::mock::Mock;
 use crate::volume::{ImagePath, NodeName};
 use http::Method;
@@ -39,6 +40,7 @@ fn copy(nodes: &[&str]) -> Copy {
         uuid: String::new(),
         readers: Vec::new(),
         fenced_from: Vec::new(),
+        further: Further::default(),
     }
 }
 
@@ -149,12 +151,14 @@ fn a_copy_that_somebody_has_edited_is_unreadable_with_a_short_reason_and_never_a
         "null".into(),
         "{}".into(),
         "[1,2".into(),
-        changed("unknown", json!(1)),
+        changed("needs", json!(2)),
+        changed("needs", json!(u64::MAX)),
+        changed("needs", json!("1")),
         changed("bytes", json!(-1)),
         changed("image", json!("../../etc")),
         changed("nodes", json!(["Not A Node"])),
         changed("nodes", json!("n1")),
-        changed("x".repeat(10_000).as_str(), json!("\u{1b}[31m")),
+        changed("nodes", json!("\u{1b}[31m".repeat(2000))),
         "[".repeat(10_000),
         format!("{valid}{}", " ".repeat(COPY_LENGTH_MAX)),
     ] {
@@ -164,6 +168,52 @@ fn a_copy_that_somebody_has_edited_is_unreadable_with_a_short_reason_and_never_a
         assert!(!reason.is_empty() && reason.len() < 2000, "{reason}");
         assert!(!reason.contains(|c: char| c.is_control()), "{reason:?}");
     }
+}
+
+#[test]
+fn what_a_newer_release_added_to_a_copy_is_carried_through_unless_it_says_that_it_must_be_known() {
+    let mut newer = serde_json::to_value(copy(&["n1"])).unwrap();
+    newer["readers"] = json!(["n1", { "deep": [1.5, null] }]);
+    newer["fencedFrom"] = json!([{ "node": "n2", "attachment": "u", "since": "noon" }]);
+    for needs in [None, Some(1)] {
+        if let Some(needs) = needs {
+            newer["needs"] = json!(needs);
+        }
+        let CopyState::Present(read) = read_copy(Some(&newer.to_string())) else {
+            panic!("{newer}")
+        };
+        assert_eq!(serde_json::to_value(&read).unwrap(), newer);
+        // Nothing is added to what an older release reads.
+        let plain = serde_json::to_value(copy(&[])).unwrap();
+        let names: Vec<&String> = plain.as_object().unwrap().keys().collect();
+        assert_eq!(names, ["bytes", "fencedFrom", "fileSystem", "image", "nodes", "record"]);
+    }
+    newer["needs"] = json!(2);
+    let CopyState::Unreadable(why) = read_copy(Some(&newer.to_string())) else { panic!() };
+    assert!(why.contains("needs form 2"), "{why}");
+}
+
+#[test]
+fn a_copy_has_room_for_everybody_who_may_be_kept_out() {
+    use crate::attachment::ledger::{FENCED_FROM_MAX, FencedFrom, HOLDERS_MAX};
+    let name = |n: usize| NodeName::parse(&format!("{n:03}{}", "n".repeat(250))).unwrap();
+    let uid = || "01234567-89ab-8def-8123-456789abcdef".to_owned();
+    let entry = |n: usize| FencedFrom {
+        node: name(n),
+        attachment: uid(),
+        node_uid: Some(uid()),
+        boot_id: Some(uid()),
+        unknown: Default::default(),
+    };
+    // A holder was attached when there was one less, and is fenced.
+    let all = (0..FENCED_FROM_MAX - 1 + HOLDERS_MAX).map(entry).collect();
+    let mut full = Copy { fenced_from: all, uuid: uid(), ..copy(&[]) };
+    full.nodes = (0..HOLDERS_MAX).map(name).collect();
+    full.record = "r".repeat(200);
+    let image = format!("{}/pvc-1.img", "p".repeat(200));
+    full.image = ImagePath::parse(&image).unwrap();
+    let volume = with_copy(CopyState::Absent);
+    copy_patch(&volume, &full, Timestamp::UNIX_EPOCH).unwrap();
 }
 
 #[test]

@@ -12,7 +12,9 @@ use super::facts::{Found, Held};
 use super::roster::Roster;
 use crate::attachment::export::{Place, is_exported};
 use crate::attachment::first_driver::claim;
-use crate::attachment::ledger::{ClusterTag, Copy, HOLDERS_MAX, PREFIX, Record, Unreadable};
+use crate::attachment::ledger::{
+    ClusterTag, Copy, Further, HOLDERS_MAX, PREFIX, Record, Unreadable,
+};
 use crate::attachment::static_form::Mode;
 use crate::attachment::verdict::FirstDriver;
 use crate::cluster::{Attachment, CopyState, Deleting, View, Volume};
@@ -362,6 +364,7 @@ fn first_copy_of(
         uuid: String::new(),
         readers: Vec::new(),
         fenced_from: Vec::new(),
+        further: Further::default(),
     };
     Some((Cow::Owned(record), Box::new(copy)))
 }
