@@ -101,14 +101,23 @@ pub trait Generations: Send + Sync {
     /// Is the volume fenced from this node, or being deleted, so that nothing written under this NQN
     /// can arrive any more? Only a plain yes lets a connection be ended while data wait to be written.
     async fn is_over(&self, volume: &Handle, nqn: &Nqn) -> bool;
+
+    /// Does the newest record of the volume give it to this node under this NQN? Only a plain yes
+    /// lets it be staged where a generation is known that seems to be newer: of a volume that was
+    /// deleted and made anew under its old name.
+    async fn is_current(&self, volume: &Handle, nqn: &Nqn) -> bool;
 }
 
-/// Nobody knows: then nothing is over.
+/// Nobody knows: then nothing is over, and nothing is current.
 pub struct NobodyKnows;
 
 #[async_trait]
 impl Generations for NobodyKnows {
     async fn is_over(&self, _: &Handle, _: &Nqn) -> bool {
+        false
+    }
+
+    async fn is_current(&self, _: &Handle, _: &Nqn) -> bool {
         false
     }
 }
@@ -143,6 +152,8 @@ pub enum Happened {
         /// Did that work?
         ok: bool,
     },
+    /// The box calls a device otherwise than before, under the same NQN.
+    IdentityChanged,
     /// So many notes cannot be read now.
     UnreadableNotes(usize),
 }
@@ -265,11 +276,15 @@ fn foreign(volume: &Handle, path: &Path, other: &Note) -> Error {
 }
 
 /// A mount that was made and is not to be seen under the path that was given: making it again would
-/// only stack another one upon it.
-fn hidden(path: &Path) -> Error {
+/// only stack another one upon it. What came of taking it away again.
+fn hidden(path: &Path, taken_away: Result<(), host::Error>) -> Error {
+    let left = match taken_away {
+        Ok(()) => String::new(),
+        Err(error) => format!("; it could not be taken away again: {}", Chain(&error)),
+    };
     precondition(format!(
         "what was mounted at {} is not to be seen there; is a part of the path a symbolic link? \
-         Set kubelet's directory to where it really is",
+         Set kubelet's directory to where it really is{left}",
         path.display()
     ))
 }

@@ -68,16 +68,26 @@ impl Kubernetes {
     }
 }
 
-#[async_trait]
-impl Generations for Kubernetes {
-    async fn is_over(&self, volume: &Handle, nqn: &Nqn) -> bool {
+impl Kubernetes {
+    /// `None`: Kubernetes does not say.
+    async fn standing_of(&self, volume: &Handle, nqn: &Nqn) -> Option<Standing> {
         // Asked first: what connects while Kubernetes answers is not what was asked about.
         let controllers = self.host.controllers().await.unwrap_or_default();
         let live = |it: &crate::host::Controller| it.state == ControllerState::Live;
         let is_live = controllers.iter().any(|it| it.nqn == *nqn && live(it));
-        let Ok(found) = self.evidence.of(volume, true).await else { return false };
-        let now = standing(nqn.as_str(), &volume.slot, &self.node, is_live, &found.attested);
-        matches!(now, Standing::Over(_))
+        let found = self.evidence.of(volume, true).await.ok()?;
+        Some(standing(nqn.as_str(), &volume.slot, &self.node, is_live, &found.attested))
+    }
+}
+
+#[async_trait]
+impl Generations for Kubernetes {
+    async fn is_over(&self, volume: &Handle, nqn: &Nqn) -> bool {
+        matches!(self.standing_of(volume, nqn).await, Some(Standing::Over(_)))
+    }
+
+    async fn is_current(&self, volume: &Handle, nqn: &Nqn) -> bool {
+        self.standing_of(volume, nqn).await == Some(Standing::Current)
     }
 }
 

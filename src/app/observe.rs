@@ -135,6 +135,7 @@ impl node::Observer for Measures {
             node::Happened::Mounted { operation, ok } => metrics.mounted(operation, ok),
             node::Happened::StaleMount => metrics.stale_mount(),
             node::Happened::StaleRecovered { ok } => metrics.recovered(ok),
+            node::Happened::IdentityChanged => metrics.identity_changed(),
             node::Happened::UnreadableNotes(count) => metrics.unreadable_notes(count),
         }
     }

@@ -18,6 +18,7 @@ pub struct NodeMetrics {
     mounts: Counter<2>,
     stale: Counter<0>,
     recoveries: Counter<1>,
+    identities: Counter<0>,
     unreadable: Gauge<0>,
 }
 
@@ -58,6 +59,13 @@ impl NodeMetrics {
                     ["status"],
                 )?
                 .known(&statuses),
+            identities: register
+                .counter(
+                    "rds_csi_device_identity_changes_total",
+                    "Devices that the box calls otherwise than before under the same NQN",
+                    [],
+                )?
+                .known(&[[]]),
             unreadable: register
                 .gauge(
                     "rds_csi_unreadable_notes",
@@ -84,6 +92,11 @@ impl NodeMetrics {
     /// A mount was found whose device is not the volume's any more.
     pub fn stale_mount(&self) {
         self.stale.inc([]);
+    }
+
+    /// The box calls a device otherwise than before, under the same NQN.
+    pub fn identity_changed(&self) {
+        self.identities.inc([]);
     }
 
     /// So many notes cannot be read now.

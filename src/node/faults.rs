@@ -39,6 +39,8 @@ points! {
     StageNoted = "stage-noted",
     /// The kernel is connected.
     Connected = "connected",
+    /// The note says what the box calls a device that is used as it is.
+    DeviceNoted = "device-noted",
     /// The note says that a file system is going to be made.
     FormatNoted = "format-noted",
     /// It was made.

@@ -89,7 +89,11 @@ impl Node {
                     let made = host.make_file(&wanted.target).await;
                     (made.map_err(Error::from), Point::TargetMade)
                 }
-                Step::Bind(_) if bound => return Err(hidden(&wanted.target)),
+                Step::Bind(_) if bound => {
+                    let outcome = host.unmount(&wanted.target).await;
+                    self.count_mount("unmount", outcome.is_ok());
+                    return Err(hidden(&wanted.target, outcome));
+                }
                 Step::Bind(source) => {
                     bound = true;
                     let bound = host.bind(&source, &wanted.target, asked.read_only).await;

@@ -9,9 +9,9 @@ use slog::{info, warn};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::next::{Known, Step, Wanted, next};
+use self::next::{Known, Step, Wanted, changed_identity, newer, next, older};
 use super::context::Context;
-use super::look::is_of;
+use super::look::{Seen, is_of};
 use super::staged::Use;
 use super::{Faults, Happened, Node, Point, changed, hidden, is_final, shown};
 use crate::host::{self, Controller, Device, Entry, Mount};
@@ -59,6 +59,7 @@ impl Node {
             by: Instant::now() + self.parts.deadlines.device,
             mounted: false,
             connected: false,
+            is_vouched_for: false,
             changes: self.parts.host.changes(),
         };
         let outcome = staging.run().await;
@@ -84,6 +85,8 @@ struct Staging<'a> {
     mounted: bool,
     /// Was the connection made by this call?
     connected: bool,
+    /// Does Kubernetes say that this attachment is current, whatever else is known here?
+    is_vouched_for: bool,
     /// Tells of what happens between a look and a wait.
     changes: watch::Receiver<u64>,
 }
@@ -95,6 +98,12 @@ impl Staging<'_> {
         while steps < STEPS_MAX {
             self.changes.mark_unchanged();
             let seen = self.node.look(volume, Some(nqn)).await?;
+            if let Some(newer) = newer(&self.wanted, &seen).filter(|_| !self.is_vouched_for) {
+                if !self.node.parts.generations.is_current(volume, nqn).await {
+                    return Err(older(&self.wanted, newer));
+                }
+                self.is_vouched_for = true;
+            }
             match next(&self.wanted, &seen, &self.known)? {
                 Step::Done(device) => {
                     if self.mounted {
@@ -105,6 +114,7 @@ impl Staging<'_> {
                 // Waiting has its own end.
                 Step::Wait(what) => self.wait(&what).await?,
                 step => {
+                    self.tell_changed_identity(&seen);
                     steps += 1;
                     self.step(step).await?;
                 }
@@ -156,7 +166,12 @@ impl Staging<'_> {
                 (self.known.signature, self.known.formatted) = (None, true);
                 self.faults().pass(Point::Formatted)
             }
-            Step::Mount(..) if self.mounted => Err(hidden(&self.stage.staging)),
+            // The path leads to it, although it is shown elsewhere.
+            Step::Mount(..) if self.mounted => {
+                let outcome = kernel.unmount(&self.stage.staging).await;
+                node.count_mount("unmount", outcome.is_ok());
+                Err(hidden(&self.stage.staging, outcome))
+            }
             Step::Mount(device, kind, options) => {
                 if kernel.entry(&self.stage.staging).await? != Entry::Directory {
                     kernel.make_directory(&self.stage.staging).await?;
@@ -168,6 +183,18 @@ impl Staging<'_> {
                 self.faults().pass(Point::Mounted)
             }
             Step::Wait(_) | Step::Done(_) => Ok(()),
+        }
+    }
+
+    /// Says once in a call that the box calls the device otherwise than before.
+    fn tell_changed_identity(&mut self, seen: &Seen) {
+        let (Some(note), [device]) = (&seen.note, &seen.devices[..]) else { return };
+        let Some((was, is)) = changed_identity(note, device) else { return };
+        if !std::mem::replace(&mut self.known.is_renamed, true) {
+            warn!(self.node.parts.log, "the box calls a device otherwise than before";
+                "volume" => shown(&self.stage.volume), "nqn" => %device.nqn, "was" => was,
+                "is" => is);
+            self.node.parts.observer.happened(Happened::IdentityChanged);
         }
     }
 
@@ -251,6 +278,8 @@ impl Staging<'_> {
             let is_staged = self.wanted.used == Use::Block && !self.connected;
             // Another volume's connection is not ours to end.
             let is_others = seen.claimed_by_another(volume, nqn).is_some();
+            // Another generation's note stands: this call was refused before it began.
+            let is_others = is_others || seen.note.as_ref().is_some_and(|note| note.nqn != *nqn);
             if is_staged || is_others || seen.mounts.iter().any(is_shown) {
                 return Ok(());
             }

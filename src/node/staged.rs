@@ -87,6 +87,9 @@ pub struct Note {
     pub formatting: Formatting,
     /// Its UUID, where there is one.
     pub uuid: Option<String>,
+    /// What the box called the device all over the world when it was first used under this NQN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     /// Where it was asked to be seen, and whether read-only there.
     pub targets: BTreeMap<PathBuf, bool>,
 }
@@ -146,6 +149,7 @@ impl Note {
             boot: boot.to_owned(),
             formatting: Formatting::None,
             uuid: None,
+            identity: None,
             targets: BTreeMap::new(),
         }
     }
@@ -198,6 +202,7 @@ impl Note {
         if before.nqn == self.nqn {
             self.formatting = before.formatting.clone();
             self.uuid = before.uuid.clone();
+            self.identity = before.identity.clone();
         }
         if before.boot == self.boot {
             self.targets = before.targets.clone();

@@ -278,3 +278,61 @@ async fn what_another_volume_has_mounted_at_a_staging_path_is_not_unmounted() {
     assert!(refused.message().contains("belongs to volume w"), "{refused}");
     assert_eq!(kernel.mounted(&volume.staging()), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_late_call_of_an_older_generation_takes_nothing_from_the_newer_one() {
+    let (kernel, kubelet, old) = first("ext4");
+    kubelet.stage(&old).await.unwrap();
+    let new = Attachment::new("v", 2, false, old.capability.clone());
+    kernel.export("v", &new.nqn);
+    kubelet.stage(&new).await.unwrap();
+    kubelet.publish(&new, &pod("a")).await.unwrap();
+    // Both a plugin that remembers nothing and one that has lost its note.
+    for loses_note in [false, true] {
+        if loses_note {
+            use rds_csi::host::Host as _;
+            kernel.remove_note("v").await.unwrap();
+        }
+        let kubelet = Kubelet::new(&kernel);
+        for refused in [kubelet.stage(&old).await, kubelet.publish(&old, &pod("b")).await] {
+            let refused = refused.unwrap_err();
+            assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+            for named in ["generation 1", &old.nqn, "generation 2", &new.nqn] {
+                assert!(refused.message().contains(named), "{refused}");
+            }
+        }
+        assert_eq!(kernel.connected(), [new.nqn.clone()]);
+        assert_eq!(kernel.disk_at(&pod("a")).as_deref(), Some("v"));
+        assert_eq!(kubelet.node.staged().await.unwrap().len(), usize::from(!loses_note));
+    }
+    // The newer one goes on as if nothing had been.
+    let kubelet = Kubelet::new(&kernel);
+    kubelet.publish(&new, &pod("a")).await.unwrap();
+    kubelet.unpublish(&new, &pod("a")).await.unwrap();
+    kubelet.unstage(&new).await.unwrap();
+    assert!(kernel.connected().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_was_made_anew_begins_at_its_first_generation_again() {
+    let (kernel, kubelet, _) = first("ext4");
+    let before = Attachment::new("v", 7, true, file_system("ext4"));
+    kernel.export("v", &before.nqn);
+    kubelet.stage(&before).await.unwrap();
+    // Deleted and made anew under the same name, and never unstaged here.
+    kernel.make_disk("v", GIB);
+    let anew = Attachment::new("v", 1, true, file_system("ext4"));
+    kernel.export("v", &anew.nqn);
+    assert_eq!(code(kubelet.stage(&anew).await), Code::FailedPrecondition);
+    let kubelet = Kubelet::vouched(&kernel);
+    kubelet.stage(&anew).await.unwrap();
+    assert_eq!(kernel.connected(), [anew.nqn.clone()]);
+    // Nor does what was known before a restart of the node hold anything up.
+    let (kernel, kubelet, first) = first("ext4");
+    let later = Attachment::new("v", 7, true, file_system("ext4"));
+    kernel.export("v", &later.nqn);
+    kubelet.stage(&later).await.unwrap();
+    kernel.reboot();
+    kernel.export("v", &first.nqn);
+    Kubelet::new(&kernel).stage(&first).await.unwrap();
+}

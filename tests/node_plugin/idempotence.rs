@@ -191,6 +191,15 @@ async fn a_mount_that_does_not_show_where_it_was_made_is_not_made_again_and_agai
     let refused = kubelet.stage(&volume).await.unwrap_err();
     assert!(refused.message().contains("symbolic link"), "{refused}");
     assert_eq!(kernel.calls("mount"), 1);
+    assert_eq!(kernel.mounted(&volume.staging()), 0, "it is left behind");
+    assert!(kernel.connected().is_empty(), "nobody will ask to unstage it");
+    // The same of a pod's path.
+    kernel.change(|world| world.linked = false);
+    kubelet.stage(&volume).await.unwrap();
+    kernel.change(|world| world.linked_below = Some(pod("a")));
+    let refused = kubelet.publish(&volume, &pod("a")).await.unwrap_err();
+    assert!(refused.message().contains("symbolic link"), "{refused}");
+    assert_eq!((kernel.calls("bind"), kernel.mounted(&pod("a"))), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use tonic::Code;
 
 use super::{GIB, code, first};
+use crate::kernel::{Content, Kernel};
 use crate::kubelet::{Attachment, Kubelet, block, file_system, pod};
 
 #[tokio::test(start_paused = true)]
@@ -123,4 +124,71 @@ async fn a_name_that_is_over_is_refused_and_no_other_connection_is_touched() {
     kernel.unexport("v");
     assert_eq!(code(kubelet.stage(&volume).await), Code::Internal);
     assert_eq!(kernel.connected(), std::slice::from_ref(&other.nqn));
+}
+
+/// What a box does that makes a disk again, or is started anew: the same name exports it, and it is
+/// called otherwise. The node was started anew, too, so that it is staged again.
+async fn repaired(volume: &Attachment, kernel: &Kernel, is: &str) -> Kubelet {
+    kernel.reboot();
+    kernel.change(|world| {
+        world.identities.insert("v".into(), is.into());
+    });
+    kernel.export("v", &volume.nqn);
+    Kubelet::new(kernel)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_of_another_identity_is_mounted_only_with_the_same_file_system() {
+    let (kernel, kubelet, volume) = first("ext4");
+    kubelet.stage(&volume).await.unwrap();
+    kubelet.publish(&volume, &pod("a")).await.unwrap();
+    kernel.write(&pod("a"), "file", "text").unwrap();
+    for identity in ["uuid.second", "eui.third", "nvme.made-up-by-the-kernel", "uuid.fourth"] {
+        let kubelet = repaired(&volume, &kernel, identity).await;
+        kubelet.publish(&volume, &pod("a")).await.unwrap();
+        assert_eq!(kernel.disk_at(&pod("a")).as_deref(), Some("v"), "{identity}");
+    }
+    // Another disk, which holds another file system.
+    let kubelet = repaired(&volume, &kernel, "uuid.other").await;
+    let Content::Files { kind, bytes, files, .. } = kernel.content("v") else { panic!("no files") };
+    kernel.put("v", Content::Files { kind, bytes, files, uuid: "another".into() });
+    let refused = kubelet.publish(&volume, &pod("a")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    for named in ["uuid.fourth", "uuid.other", "another"] {
+        assert!(refused.message().contains(named), "{refused}");
+    }
+    assert_eq!(kernel.mounted(&volume.staging()), 0);
+    // Or which holds none: it is never formatted, whatever the context says.
+    kernel.put("v", Content::Zeros);
+    assert_eq!(code(kubelet.stage(&volume).await), Code::FailedPrecondition);
+    assert_eq!(kernel.calls("format"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_raw_device_of_another_identity_is_taken_only_under_a_name_that_nobody_else_gets() {
+    for (nqn, is_taken) in [(None, true), (Some("nqn.2000-02.com.mikrotik:v"), false)] {
+        let kernel = Kernel::new();
+        kernel.make_disk("v", GIB);
+        let mut volume = Attachment::new("v", 1, false, block());
+        if let Some(nqn) = nqn {
+            volume.nqn = nqn.into();
+            volume.context.insert("nqn".into(), nqn.into());
+            volume.context.remove("generation");
+        }
+        kernel.export("v", &volume.nqn);
+        let kubelet = Kubelet::new(&kernel);
+        for _ in 0..2 {
+            kubelet.stage(&volume).await.unwrap();
+        }
+        let kubelet = repaired(&volume, &kernel, "uuid.second").await;
+        let outcome = kubelet.stage(&volume).await;
+        assert_eq!(outcome.is_ok(), is_taken, "{outcome:?}");
+        if let Err(refused) = outcome {
+            assert_eq!(refused.code(), Code::FailedPrecondition);
+            assert!(refused.message().contains("uuid.second, it was uuid.v"), "{refused}");
+            // The way out that the message names.
+            kubelet.unstage(&volume).await.unwrap();
+            kubelet.stage(&volume).await.unwrap();
+        }
+    }
 }

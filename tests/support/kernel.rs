@@ -77,6 +77,10 @@ pub struct World {
     pub no_device: bool,
     /// A part of every path is a symbolic link, and mounts show where it leads.
     pub linked: bool,
+    /// The same of this path alone.
+    pub linked_below: Option<PathBuf>,
+    /// What the boxes call disks, where it is not the usual.
+    pub identities: BTreeMap<String, String>,
     pub violations: Vec<String>,
     /// The connections that were ended while a file system had something to write.
     pub lost: Vec<String>,
@@ -364,7 +368,10 @@ impl Host for Kernel {
             path: world.name_of(link.number),
             number: link.number,
             namespace: 1,
-            identity: None,
+            identity: Some(match world.identities.get(&link.disk) {
+                Some(identity) => identity.clone(),
+                None => format!("uuid.{}", link.disk),
+            }),
             bytes: link.bytes,
             read_only: false,
         };
@@ -452,7 +459,9 @@ impl Host for Kernel {
     async fn mounts(&self) -> Result<Vec<Mount>, Error> {
         let world = self.world();
         let mut shown: Vec<_> = world.mounts.iter().map(|one| one.mount.clone()).collect();
-        for mount in shown.iter_mut().filter(|_| world.linked) {
+        let below =
+            |target: &Path| world.linked_below.as_ref().is_some_and(|at| target.starts_with(at));
+        for mount in shown.iter_mut().filter(|one| world.linked || below(&one.target)) {
             mount.target = Path::new("/data").join(mount.target.strip_prefix("/").unwrap());
         }
         Ok(shown)

@@ -93,12 +93,18 @@ impl Attachment {
 }
 
 /// Says of every generation what it was told.
-struct Told(bool);
+struct Told {
+    over: bool,
+    current: bool,
+}
 
 #[async_trait]
 impl Generations for Told {
     async fn is_over(&self, _: &Handle, _: &Nqn) -> bool {
-        self.0
+        self.over
+    }
+    async fn is_current(&self, _: &Handle, _: &Nqn) -> bool {
+        self.current
     }
 }
 
@@ -124,7 +130,13 @@ impl Kubelet {
 
     /// A plugin to whom every generation is over, or none.
     pub fn told(kernel: &Kernel, over: bool) -> Self {
-        Self::made(kernel, Faults::default(), Arc::new(Told(over)))
+        Self::made(kernel, Faults::default(), Arc::new(Told { over, current: false }))
+    }
+
+    /// A plugin to whom every generation is the current one.
+    pub fn vouched(kernel: &Kernel) -> Self {
+        let told = Told { over: false, current: true };
+        Self::made(kernel, Faults::default(), Arc::new(told))
     }
 
     fn made(kernel: &Kernel, faults: Faults, generations: Arc<dyn Generations>) -> Self {

@@ -25,8 +25,9 @@ fn word(seen: &Seen, published: &[&str]) -> String {
 }
 
 fn of_another() -> Note {
-    let volume = "far/v".to_owned();
-    Note { volume, staging: "/k/far".into(), ..note(as_file_system()) }
+    let mut note = note(as_file_system());
+    (note.volume, note.staging) = ("far/v".into(), "/k/far".into());
+    note
 }
 
 /// One connection to this NQN, and its file system mounted here.
@@ -83,11 +84,13 @@ fn what_is_seen_leads_to_the_next_step() {
         }),
         // Whose the path is.
         ("Precondition", &[], |seen| {
-            seen.others.push(Note { staging: STAGING.into(), ..of_another() });
+            seen.others.push(of_another());
+            seen.others[0].staging = STAGING.into();
         }),
         ("unmount /k/staging", &[], |seen| {
-            let boot = "before".to_owned();
-            seen.others.push(Note { staging: STAGING.into(), boot, ..of_another() });
+            seen.others.push(of_another());
+            seen.others[0].staging = STAGING.into();
+            seen.others[0].boot = "before".into();
             seen.mounts.push(mount(STAGING, 0));
         }),
         ("Precondition", &[], |seen| {
