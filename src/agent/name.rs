@@ -38,3 +38,19 @@ fn split(nqn: &str) -> Option<(&str, u64, &str)> {
     let is_ours = is_nonce && number.to_string() == generation && name.contains(':');
     is_ours.then_some((name, number, nonce))
 }
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn a_person_is_shown_no_name_that_a_host_could_connect_with() {
+        let nqn = "nqn.2000-02.com.mikrotik:pvc-1.g12-0a1b2c3d4e5f";
+        assert_eq!(without_nonce(nqn), "nqn.2000-02.com.mikrotik:pvc-1.g12");
+        for nqn in ["pvc-1", "nqn.2000-02.com.mikrotik:pvc-1", "nqn.x:v.g1-short"] {
+            let shown = without_nonce(nqn);
+            assert!(shown.starts_with("sha256:") && !shown.contains(nqn), "{shown}");
+        }
+        assert_ne!(without_nonce("pvc-1"), without_nonce("pvc-2"));
+    }
+}

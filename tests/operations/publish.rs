@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use std::collections::BTreeSet;
 
-use rds_csi::attachment::ledger::{COPY_ANNOTATION, Copy, Formatted, State};
+use rds_csi::attachment::ledger::{
+    COPY_ANNOTATION, Copy, FENCED_FROM_MAX, FencedFrom, Formatted, State,
+};
 use rds_csi::operations::{Kind, Publish};
 use rds_csi::volume::capability::{AccessMode, Capability, Medium};
 use rds_sim::apiserver::{Fault as ApiFault, On, Verb};
@@ -289,4 +291,47 @@ async fn only_one_operation_changes_a_volume_at_a_time() {
     let (a, b) = tokio::join!(publish("node-a"), publish("node-b"));
     assert!(a.is_ok());
     assert_eq!(b.unwrap_err().kind, Kind::Precondition);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whom_a_volume_was_fenced_from_is_never_forgotten_for_want_of_room() {
+    let world = World::new().await;
+    world.provision("data").await;
+    world.attach("data", "node-b").await;
+    world.unpublish("data", "node-b").await.unwrap();
+    world.want_attached("data", "node-a").await;
+    let attachment = world.attachment("data", "node-b").unwrap();
+    let found = world.api.get("volumeattachments", &attachment).unwrap();
+    let entry = |n: usize| FencedFrom {
+        node: node(&format!("gone-{n}")),
+        // One that is there still.
+        attachment: found["metadata"]["uid"].as_str().unwrap().into(),
+        node_uid: None,
+        boot_id: None,
+        unknown: [("since".to_owned(), "noon".into())].into(),
+    };
+    let edit = async |count: usize| {
+        let mut copy: Value = serde_json::to_value(world.copy("data").unwrap()).unwrap();
+        let entries: Vec<FencedFrom> = (0..count).map(entry).collect();
+        copy["fencedFrom"] = serde_json::to_value(entries).unwrap();
+        copy["later"] = "kept".into();
+        let text = copy.to_string();
+        let write = |pv: &mut Value| pv["metadata"]["annotations"][COPY_ANNOTATION] = text.into();
+        world.api.modify("persistentvolumes", "data", write).unwrap();
+        world.settle().await;
+    };
+    edit(FENCED_FROM_MAX).await;
+    let before = world.record("data");
+    let refused = world.publish("data", "node-a").await.unwrap_err();
+    assert_eq!(refused.kind, Kind::Precondition);
+    assert!(refused.message.contains("fenced from 24 nodes"), "{refused}");
+    assert_eq!(world.record("data"), before);
+    edit(FENCED_FROM_MAX - 1).await;
+    world.publish("data", "node-a").await.unwrap();
+    // What a newer release had written there is there still.
+    let copy = serde_json::to_value(world.copy("data").unwrap()).unwrap();
+    assert_eq!(
+        (&copy["later"], &copy["fencedFrom"][22]["since"]),
+        (&"kept".into(), &"noon".into())
+    );
 }

@@ -116,6 +116,8 @@ pub enum Manner {
     Refuses,
     /// Not within any time.
     Hangs,
+    /// Neither, though the connection is taken.
+    Holds,
 }
 
 #[async_trait]
@@ -132,6 +134,10 @@ impl Transport for Town {
             Some(Manner::Hangs) => {
                 sleep(within).await;
                 Err(Unanswered::Silent("hangs".into()))
+            }
+            Some(Manner::Holds) => {
+                sleep(within).await;
+                Err(Unanswered::Alive("took the connection".into()))
             }
             Some(Manner::Refuses) => Err(Unanswered::Alive("refuses".into())),
             Some(Manner::Repeats(bytes)) => Ok(bytes),

@@ -117,6 +117,7 @@ fn generation_and_revision_never_fall() {
 #[test]
 fn a_volume_that_somebody_held_is_not_formatted_again() {
     assert_eq!(record().detach().formatted, Formatted::Maybe);
+    assert_eq!(record().leave(record().nodes[0]).formatted, Formatted::Maybe);
     assert_eq!(record().fence(0, Nonce::ZERO).formatted, Formatted::Maybe);
     assert_eq!(Record::created(record().cluster).delete().formatted, Formatted::Never);
 }
