@@ -53,7 +53,7 @@ fn writes_must_be_read_back_and_counted_where_the_box_counts() {
 fn a_writer_that_goes_on_after_the_fence_is_the_fault_that_matters() {
     let at = |acknowledged| Progress { acknowledged, ended: None };
     let counters = Counters { writes: 7, reads: 0, in_flight: 0 };
-    let seen = |still, more, counters| Silence {
+    let seen = |still, more: u64, counters| Silence {
         still,
         before: at(10),
         after: at(10 + more),
