@@ -30,6 +30,8 @@ pub enum Flaw {
     LetsOthersIn,
     /// It lets hosts in under names that a disk had.
     KeepsOldNames,
+    /// The same, but not those that it cut off.
+    KeepsOldNamesForNewcomers,
     /// A host that was cut off once is not let in under that name again.
     NeverForgives,
     /// Writes are not counted.
@@ -102,7 +104,7 @@ impl Kernel {
         self.world().entered.len()
     }
 
-    fn enter(&self, wanted: &Connect) -> Result<Connection, Refusal> {
+    fn enter(&self, wanted: &Connect, is_new: bool) -> Result<Connection, Refusal> {
         let name = wanted.nqn.as_str();
         let property = |what: &str| {
             let line = format!(":put [/disk/get {} {what}]", slot(&wanted.nqn));
@@ -116,16 +118,17 @@ impl Kernel {
                 return Err(Refusal::InvalidSubsystem);
             }
             Flaw::LetsOthersIn => as_host = property("nvme-tcp-server-allow-host-name"),
-            Flaw::KeepsOldNames => {
-                at = property("nvme-tcp-server-nqn");
-                as_host = property("nvme-tcp-server-allow-host-name");
+            Flaw::KeepsOldNames | Flaw::KeepsOldNamesForNewcomers
+                if is_new || self.flaw == Flaw::KeepsOldNames =>
+            {
+                let current = property("nvme-tcp-server-nqn");
+                if current != name {
+                    as_host = property("nvme-tcp-server-allow-host-name");
+                    at = current;
+                }
             }
             _ => {}
         }
-        if self.flaw == Flaw::LetsOthersIn || at == name {
-            return self.os.connect_host(&as_host, &at, wanted.port);
-        }
-        // An old name, which only the flaw knows.
         self.os.connect_host(&as_host, &at, wanted.port)
     }
 
@@ -144,7 +147,7 @@ impl Kernel {
                 world.cut.insert(wanted.nqn.to_string());
                 wanted
             };
-            let came = self.enter(&wanted);
+            let came = self.enter(&wanted, false);
             let mut world = self.world();
             match came {
                 Ok(connection) => {
@@ -153,7 +156,6 @@ impl Kernel {
                         link.connection = Some(connection);
                     }
                 }
-                Err(Refusal::NoListener) => {}
                 Err(_) if self.gives_up => drop(world.links.remove(&number)),
                 Err(_) => {}
             }
@@ -201,10 +203,9 @@ impl Initiator for Kernel {
         if self.world().links.values().any(known) {
             return Ok(());
         }
-        let connection = self.enter(wanted).map_err(|refusal| Denied {
-            by_box: refusal != Refusal::NoListener,
-            why: refusal.to_string(),
-        })?;
+        // The port is open, whatever is exported there.
+        let denied = |refusal: Refusal| Denied { by_box: true, why: refusal.to_string() };
+        let connection = self.enter(wanted, true).map_err(denied)?;
         let mut world = self.world();
         if self.flaw == Flaw::LosesWrites
             && let Some(bytes) = world.images.get_mut(&slot(&wanted.nqn))

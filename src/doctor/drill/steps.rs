@@ -270,7 +270,7 @@ impl Run<'_> {
         let wrong = scratch::wrong(&wanted, &disk);
         let nqn = match wanted.nqn {
             Some(nqn) => nqn,
-            None => Nqn::exported(&disk.nqn).map_err(|why| why.to_string())?,
+            None => Nqn::exported(&disk.nqn).unwrap_or_else(|_| Nqn::of_slot(self.scratch.slot())),
         };
         Ok((nqn, wrong))
     }
