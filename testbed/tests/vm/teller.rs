@@ -17,6 +17,8 @@ use crate::world::World;
 
 /// Tellers that wait for a story.
 static IDLE: Mutex<Vec<Teller>> = Mutex::new(Vec::new());
+/// Who has it lets a world boot.
+static BOOTS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 /// Worlds so far.
 static WORLDS: AtomicUsize = AtomicUsize::new(1);
 
@@ -51,6 +53,8 @@ async fn in_world(kept: Option<World>, story: impl AsyncFnOnce(&mut World)) -> W
     let mut world = match kept {
         Some(world) => world,
         None => {
+            // Three machines at a time have enough to do.
+            let _turn = BOOTS.lock().await;
             let began = Instant::now();
             let name = format!("world-{}", WORLDS.fetch_add(1, Ordering::Relaxed));
             let world = World::start(&name).await;
