@@ -262,14 +262,16 @@ impl Driver {
         };
         timeout(STEP, self.controller().delete_volume(request)).await??;
         self.kinds().remove(&volume.handle);
-        self.api.delete("persistentvolumes", &volume.name).map_err(failed)?;
         let claim = format!("default/{}", volume.name.trim_start_matches("pvc-"));
-        self.api
-            .modify("persistentvolumeclaims", &claim, |object| {
-                object["metadata"]["finalizers"] = json!([]);
-            })
-            .map_err(failed)?;
-        self.api.delete("persistentvolumeclaims", &claim).map_err(failed)?;
+        for (kind, name) in
+            [("persistentvolumes", &volume.name), ("persistentvolumeclaims", &claim)]
+        {
+            // Nobody uses it any more, says who protects it.
+            self.api
+                .modify(kind, name, |object| object["metadata"]["finalizers"] = json!([]))
+                .map_err(failed)?;
+            self.api.delete(kind, name).map_err(failed)?;
+        }
         Ok(())
     }
 

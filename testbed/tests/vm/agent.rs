@@ -49,9 +49,11 @@ async fn fresh_words(world: &mut World) {
     // What it said before, when it was clean; and what one without the key says.
     let gateway = SocketAddr::new(world.network.gateway(Cable::Control).into(), AGENT_PORT);
     world.driver.place("node-b", world.network.gateway(Cable::Control)).unwrap();
-    for (said, refused) in
-        [(clean.clone(), "repeats"), (forged(&clean), "seal"), (b"welcome".to_vec(), "")]
-    {
+    for (said, refused) in [
+        (clean.clone(), "is one to another challenge"),
+        (forged(&clean), "is not sealed with this cluster's Secret"),
+        (b"welcome".to_vec(), "does not begin with 64 hex digits"),
+    ] {
         let _impostor = impostor(gateway, said).await;
         let refusals = || {
             let log = world.driver.said();
