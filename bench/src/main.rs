@@ -55,8 +55,10 @@ enum Group {
     Alone,
     /// 64 creates at once.
     Batch,
-    /// A pass over 10,000 and 100,000 attachments.
+    /// A pass over 10,000 attachments.
     Pass,
+    /// The pure core of a pass over 10,000 and 100,000 attachments.
+    Core,
     /// Probe while the box hangs.
     Probe,
     /// From the start until it serves.
@@ -71,7 +73,8 @@ impl Group {
             Self::Execs => "counting execs per operation",
             Self::Alone => "one create after the other, gRPC to SSH",
             Self::Batch => "64 creates at once, with lines of three lengths",
-            Self::Pass => "passes over 10,000 and 100,000 attachments",
+            Self::Pass => "a pass over 10,000 attachments",
+            Self::Core => "the pure core of passes over 10,000 and 100,000 attachments",
             Self::Probe => "Probe while the box answers and while it hangs",
             Self::Start => "starting the process, box up and down",
             Self::Memory => "resident memory, small and large cluster",
@@ -84,6 +87,7 @@ impl Group {
             Self::Alone => alone::measure(binary).await,
             Self::Batch => batch::measure().await,
             Self::Pass => pass::measure().await,
+            Self::Core => pass::core::measure().await,
             Self::Probe => probe::measure(binary).await,
             Self::Start => start::measure(binary).await,
             Self::Memory => memory::measure(binary).await,

@@ -1,7 +1,7 @@
 //! A pass over many attachments of which none is stale.
 
-use rds_csi::attachment::verdict::Action;
-use rds_csi::operations::reconcile::Sight;
+pub mod core;
+
 use rds_csi::rds::ssh::ExecOutput;
 use rds_csi::rds::{Command, reply, script};
 
@@ -11,7 +11,6 @@ use crate::figure::{Figure, Goal};
 use crate::fleet::Fleet;
 
 const MANY: usize = 10_000;
-const VERY_MANY: usize = 100_000;
 const NODES: usize = 1_000;
 
 /// What a pass costs others, and what it costs us.
@@ -42,35 +41,10 @@ pub async fn measure() -> Result<Vec<Figure>, Failure> {
         Figure::new(named("API writes"), writes, "writes").goal(Goal::AtMost(0.0)),
         Figure::new(named("execs"), execs, "execs").goal(Goal::AtMost(1.0)),
     ];
-    figures.push(core(&domain, &fleet, "pass over 10,000: pure core", 5.0, 100)?);
     figures.push(parse(&domain)?);
     let snapshot = processor_time(1000, || domain.operations.cluster.view())?;
     figures.push(Figure::new("caches of 10,000: snapshot", snapshot * 1e6, "ns"));
-    let very_many = Fleet::new(&identity, VERY_MANY, NODES)?;
-    figures.push(core(&domain, &very_many, "pass over 100,000: pure core", 60.0, 10)?);
     Ok(figures)
-}
-
-/// From facts to verdicts: what was read in, what is to be done out.
-fn core(
-    domain: &Domain,
-    fleet: &Fleet,
-    name: &str,
-    below: f64,
-    runs: u32,
-) -> Result<Figure, Failure> {
-    let (tables, view) = ([(domain.backend()?, fleet.disks())], fleet.view());
-    let sight = Sight { identity: &domain.identity, tables: &tables, deleting: &[] };
-    let verdicts = domain.reconciler.verdicts(sight, &view);
-    let stale = verdicts.iter().find(|verdict| verdict.action != Action::Nothing);
-    if let Some(verdict) = stale {
-        return Err(format!("something is stale: {}", verdict.reason).into());
-    }
-    if verdicts.len() != tables[0].1.len() {
-        return Err(format!("{} verdicts of {} disks", verdicts.len(), tables[0].1.len()).into());
-    }
-    let took = processor_time(runs, || domain.reconciler.verdicts(sight, &view))?;
-    Ok(Figure::new(name, took, "ms").goal(Goal::Below(below)))
 }
 
 /// What the box printed, read.

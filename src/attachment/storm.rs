@@ -23,7 +23,7 @@ pub struct Limits {
 }
 
 /// What has been seen of unhealthy nodes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Storm {
     /// Nodes that are unhealthy now, and since when.
     unhealthy: BTreeMap<NodeName, Instant>,

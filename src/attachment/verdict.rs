@@ -144,7 +144,7 @@ pub enum AgentFacts {
 }
 
 /// What limits a pass.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
     /// How long a Node object or a VolumeAttachment must be gone.
     pub grace: Duration,

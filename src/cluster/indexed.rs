@@ -80,6 +80,14 @@ impl<V: Kept> Default for Indexed<V> {
     }
 }
 
+impl<V: Kept> PartialEq for Indexed<V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.by_key == other.by_key
+    }
+}
+
+impl<V: Kept + Eq> Eq for Indexed<V> {}
+
 impl<V: Kept> Deref for Indexed<V> {
     type Target = BTreeMap<V::Key, V>;
 

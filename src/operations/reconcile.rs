@@ -7,8 +7,9 @@
 //!
 //! One exec reads a box; Kubernetes is read from the caches. A pass keeps nothing that it needs but
 //! the moments since when something has been missing (`memory`): after a restart grace times
-//! start anew. What the nodes are called is kept, too (`roster`), because it is slow to derive. Each volume is changed under its turn; one whose turn is taken is left for the next
-//! pass.
+//! start anew. What saves time is kept, too: what the nodes are called (`roster`), and which volumes
+//! were in order (`settled`). Each volume is changed under its turn; one whose turn is taken is left
+//! for the next pass.
 
 mod act;
 mod counters;
@@ -17,6 +18,7 @@ mod listen;
 mod look;
 mod memory;
 mod roster;
+mod settled;
 mod survey;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,12 +31,12 @@ use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::{Instant, timeout};
 
 use self::facts::{Found, Seen};
-use self::look::{Judge, Look};
-use self::memory::{Memory, Tally};
-use self::roster::{Names, Roster};
+use self::look::{Frame, Judge, Judged, Look};
+use self::memory::{Holders, Memory};
+use self::roster::Names;
+use self::settled::{Past, Settled};
 use self::survey::Survey;
 use super::{Backend, Error, Happened, Operations};
-use crate::attachment::ledger::ClusterTag;
 use crate::attachment::standing::{Standing, standing};
 use crate::attachment::verdict::{Action, FenceCause, Rules, Verdict};
 use crate::cluster::agents::Heard;
@@ -105,6 +107,7 @@ pub struct Reconciler {
     operations: Operations,
     mandate: Mandate,
     memory: Mutex<Memory>,
+    past: Mutex<Past>,
     names: Mutex<Names>,
     has_started: AtomicBool,
 }
@@ -116,6 +119,7 @@ impl Reconciler {
             operations,
             mandate: Mandate::unlimited(),
             memory: Mutex::default(),
+            past: Mutex::default(),
             names: Mutex::default(),
             has_started: AtomicBool::new(false),
         }
@@ -140,7 +144,8 @@ impl Reconciler {
         let sight = Sight { identity: &identity, tables: &tables, deleting: &deleting };
         let view = self.operations.cluster.view();
         let mut look = Look::default();
-        self.judge_all(sight, &view, &blind, |found, verdict| look.add(found, verdict));
+        let holders = self.judge_all(sight, &view, &blind, |judged| look.add(judged));
+        look.holders = holders;
         match self.operations.blindness().or(unread) {
             None => self.act(sight, &view, &look, &mut report).await,
             Some(why) => self.close_rolled_back(&identity, &look, why, &mut report).await,
@@ -149,10 +154,16 @@ impl Reconciler {
         Ok(report)
     }
 
-    /// What a pass would do with each volume. This is all of a pass that neither waits nor acts.
+    /// What a pass would do with each volume, in no particular order. This is all of a pass that
+    /// neither waits nor acts.
     pub fn verdicts(&self, sight: Sight<'_>, view: &View) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
-        self.judge_all(sight, view, &BTreeSet::new(), |_, verdict| verdicts.push(verdict));
+        self.judge_all(sight, view, &BTreeSet::new(), |judged| {
+            verdicts.push(match judged {
+                Judged::Settled(it) => Verdict { action: Action::Nothing, reason: it.reason },
+                Judged::Anew(_, verdict) => verdict,
+            });
+        });
         verdicts
     }
 
@@ -162,36 +173,23 @@ impl Reconciler {
         sight: Sight<'a>,
         view: &'a View,
         blind: &BTreeSet<BackendName>,
-        mut each: impl FnMut(Found<'a>, Verdict),
-    ) {
+        each: impl FnMut(Judged<'a, '_>),
+    ) -> Holders<'a> {
         let survey = self.survey(sight, view);
-        let storm = self.operations.limits.borrow().storm;
+        let limits = *self.operations.limits.borrow();
+        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut memory, now) = (self.memory(), Instant::now());
-        let mut tally = Tally::new(view);
-        let seen = Seen::default();
-        let mut judge = self.judge(&memory, &seen, now);
-        survey.volumes(sight.tables, |found| {
-            tally.note(&found, &memory);
-            let verdict = judge.verdict(&found);
-            each(found, verdict);
-        });
-        memory.remember(tally, blind, view, storm, now);
+        let frame = Frame { limits, blind, now };
+        look::judge_all(&survey, frame, &mut memory, &mut past, each)
     }
 
     fn survey<'a>(&'a self, sight: Sight<'a>, view: &'a View) -> Survey<'a> {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        Survey {
-            cluster: ClusterTag::of(&sight.identity.cluster_id),
-            view,
-            deleting: sight.deleting,
-            roster: Roster::new(sight.identity, view, &mut names),
-            backends: &self.operations.backends,
-        }
+        Survey::new(sight, view, &mut names, &self.operations.backends)
     }
 
     fn judge<'m>(&self, memory: &'m Memory, seen: &'m Seen, now: Instant) -> Judge<'m> {
-        let limits = *self.operations.limits.borrow();
-        let rules = Rules { grace: limits.grace, orphan_grace: limits.orphan_grace };
+        let rules = Rules::from(*self.operations.limits.borrow());
         Judge { memory, seen, rules, now, holders: Vec::new() }
     }
 
@@ -338,7 +336,7 @@ impl Reconciler {
         wanted: impl Fn(&Found<'_>) -> bool,
     ) -> Vec<Found<'a>> {
         let mut those = Vec::new();
-        self.survey(sight, view).volumes(sight.tables, |found| {
+        self.survey(sight, view).volumes(&Settled::default(), |_, found| {
             if wanted(&found) {
                 those.push(found);
             }

@@ -62,11 +62,6 @@ pub(super) struct Held<'a> {
 }
 
 impl Held<'_> {
-    /// Is its Node object there, and Ready?
-    pub fn is_ready(&self) -> bool {
-        self.node().is_some_and(|node| node.ready)
-    }
-
     /// Its Node object, where there is one.
     pub fn node(&self) -> Option<&Node> {
         self.member.map(|member| member.node)

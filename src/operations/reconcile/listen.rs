@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::act::{Act, Done};
 use super::facts::Found;
 use super::look::Look;
+use super::memory::Holders;
 use super::{PassReport, Reconciler, Sight};
 use crate::attachment::ledger::{Formatted, Record};
 use crate::attachment::verdict::{Action, Verdict};
@@ -32,10 +33,11 @@ impl Reconciler {
         if let Err(error) = agents.recall().await {
             slog::debug!(self.operations.log, "memory of agents not read"; "error" => %error);
         }
-        let holding: BTreeSet<NodeName> = look.holding.keys().copied().cloned().collect();
-        let ready = look.holding.iter().filter(|(_, is_ready)| **is_ready);
-        let mut well: BTreeSet<NodeName> = ready.map(|(name, _)| (*name).clone()).collect();
-        well.retain(|node| agents.is_heard(node));
+        let Holders { there, gone } = &look.holders;
+        let holding = there.iter().map(|node| &node.name).chain(gone.iter().copied());
+        let holding: BTreeSet<NodeName> = holding.cloned().collect();
+        let ready = there.iter().filter(|node| node.ready).map(|node| node.name.clone());
+        let well: BTreeSet<NodeName> = ready.filter(|node| agents.is_heard(node)).collect();
         let witnesses = self.operations.hear_all(well, LISTENS_FOR).await;
         if !witnesses.is_empty() {
             let found = self.those(sight, view, |found| unformatted(found).is_some());

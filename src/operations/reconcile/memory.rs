@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::facts::Found;
+use super::settled::Entry;
 use crate::attachment::storm::{Limits, Storm};
 use crate::cluster::{Node, View};
 use crate::volume::{BackendName, NodeName, VolumeId};
@@ -42,6 +43,15 @@ impl<'a> Tally<'a> {
         }
     }
 
+    /// One volume more, which is as it was. Nothing is missing, and its nodes are there.
+    pub fn note_settled(&mut self, entry: &Entry) {
+        if entry.is_attached {
+            for number in entry.holders.iter().flatten() {
+                self.holding[*number as usize] = true;
+            }
+        }
+    }
+
     /// One volume more.
     pub fn note(&mut self, volume: &Found<'a>, memory: &Memory) {
         if volume.is_unclaimed() {
@@ -69,8 +79,18 @@ impl<'a> Tally<'a> {
     }
 }
 
+/// The nodes that hold attached volumes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Holders<'a> {
+    /// Those that are there,
+    pub there: Vec<&'a Node>,
+    /// and those that are not.
+    pub gone: BTreeSet<&'a NodeName>,
+}
+
 /// Since when.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(PartialEq))]
 pub(super) struct Memory {
     nodes: BTreeMap<NodeName, Instant>,
     attachments: BTreeMap<(VolumeId, NodeName), Instant>,
@@ -81,15 +101,16 @@ pub(super) struct Memory {
 
 impl Memory {
     /// Takes note of what is missing now, and forgets what is back. Of boxes that could not be read
-    /// (`blind`) nothing is forgotten: an outage must not make grace times start anew.
-    pub fn remember(
+    /// (`blind`) nothing is forgotten: an outage must not make grace times start anew. Says who holds
+    /// anything.
+    pub fn remember<'a>(
         &mut self,
-        tally: Tally<'_>,
+        tally: Tally<'a>,
         blind: &BTreeSet<BackendName>,
-        view: &View,
+        view: &'a View,
         storm: Limits,
         now: Instant,
-    ) {
+    ) -> Holders<'a> {
         let Tally { gone, detached, unclaimed, failed, holding, holding_gone } = tally;
         let is_gone = |node: &NodeName| !view.nodes.contains_key(node);
         let gone = gone.into_iter();
@@ -99,16 +120,20 @@ impl Memory {
         let unclaimed = unclaimed.into_iter();
         keep(&mut self.claims, unclaimed, now, |id| blind.contains(&id.backend));
         self.failed.retain(|id, _| blind.contains(&id.backend) || failed.contains(id));
-        let there: Vec<&Node> = view
-            .nodes
-            .values()
-            .zip(holding)
-            .filter_map(|(node, holds)| holds.then_some(node))
-            .collect();
-        let count = there.len() + holding_gone.len();
-        let not_ready = there.into_iter().filter(|node| !node.ready).map(|node| &node.name);
-        let unhealthy: BTreeSet<NodeName> = not_ready.chain(holding_gone).cloned().collect();
+        let holds = view.nodes.values().zip(holding);
+        let there: Vec<&Node> = holds.filter_map(|(node, holds)| holds.then_some(node)).collect();
+        let holders = Holders { there, gone: holding_gone };
+        let not_ready = holders.there.iter().filter(|node| !node.ready).map(|node| &node.name);
+        let unhealthy: BTreeSet<NodeName> =
+            not_ready.chain(holders.gone.iter().copied()).cloned().collect();
+        let count = holders.there.len() + holders.gone.len();
         self.storm.observe(unhealthy, count, storm, now);
+        holders
+    }
+
+    /// The volumes with which something has failed.
+    pub fn failing(&self) -> impl Iterator<Item = &VolumeId> {
+        self.failed.keys()
     }
 
     /// Something failed with this volume again: when to try it anew.

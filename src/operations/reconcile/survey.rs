@@ -5,11 +5,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use super::Table;
 use super::facts::{Found, Held};
-use super::roster::Roster;
+use super::roster::{Names, Roster};
+use super::settled::Settled;
+use super::{Sight, Table};
 use crate::attachment::export::{Place, is_exported};
 use crate::attachment::first_driver::claim;
 use crate::attachment::ledger::{
@@ -17,7 +17,7 @@ use crate::attachment::ledger::{
 };
 use crate::attachment::static_form::Mode;
 use crate::attachment::verdict::FirstDriver;
-use crate::cluster::{Attachment, CopyState, Deleting, View, Volume};
+use crate::cluster::{Attachment, CopyState, Deleting, Identity, View, Volume};
 use crate::operations::first_driver::attached_nodes;
 use crate::operations::ground::{is_made_by, mode, nvme_port, shown};
 use crate::operations::{Backend, Backends};
@@ -29,47 +29,96 @@ const ABREAST: usize = 32;
 
 /// What all volumes are judged against.
 pub(super) struct Survey<'a> {
+    pub identity: &'a Identity,
     pub cluster: ClusterTag,
     pub view: &'a View,
+    pub tables: &'a [Table],
+    /// Of the box of each table, asked once: connections come and go while a pass goes on.
+    pub modes: Vec<Mode>,
     pub deleting: &'a [Deleting],
     pub roster: Roster<'a>,
     pub backends: &'a Backends,
 }
 
+/// Which row of which table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct At {
+    pub table: usize,
+    pub row: usize,
+}
+
 impl<'a> Survey<'a> {
-    /// Every volume on these boxes, then every PV that should be on one and is not.
-    pub fn volumes(&self, tables: &'a [Table], mut each: impl FnMut(Found<'a>)) {
+    /// All of it, as of now.
+    pub fn new(
+        sight: Sight<'a>,
+        view: &'a View,
+        names: &mut Names,
+        backends: &'a Backends,
+    ) -> Self {
+        Self {
+            identity: sight.identity,
+            cluster: ClusterTag::of(&sight.identity.cluster_id),
+            view,
+            tables: sight.tables,
+            modes: sight.tables.iter().map(|(backend, _)| mode(backend)).collect(),
+            deleting: sight.deleting,
+            roster: Roster::new(sight.identity, view, names),
+            backends,
+        }
+    }
+
+    /// Every volume on these boxes with its place there, then every PV that should be on one and is
+    /// not. Volumes that are `settled` are left out: each has a PV of its own, and no other row has
+    /// its name.
+    pub fn volumes(&self, settled: &Settled, mut each: impl FnMut(Option<At>, Found<'a>)) {
         let mut claimed = vec![false; self.view.volumes.places()];
-        for (backend, disks) in tables {
-            let context = self.context(backend);
-            for rows in disks.chunks(ABREAST) {
-                for (disk, claim) in rows.iter().zip(self.claims(rows, backend)) {
+        for (table, (backend, disks)) in self.tables.iter().enumerate() {
+            let context = self.context(table);
+            let open = disks.iter().enumerate().map(|(row, disk)| (At { table, row }, &**disk));
+            let open: Vec<(At, &'a Disk)> = open.filter(|(at, _)| !settled.has(*at)).collect();
+            for rows in open.chunks(ABREAST) {
+                for ((at, disk), claim) in rows.iter().copied().zip(self.claims(rows, backend)) {
                     // Of two disks of one name the first is meant.
                     let is_first =
                         |claim: &Claim<'_>| !std::mem::replace(&mut claimed[claim.place], true);
                     let claim = claim.filter(is_first);
-                    let slot = match &claim {
-                        Some(claim) => claim.slot.clone(),
-                        None if !disk.comment.starts_with(PREFIX) => continue,
-                        None => match Slot::parse(&disk.slot) {
-                            Ok(slot) => slot,
-                            Err(_) => continue,
-                        },
-                    };
+                    let Some(slot) = slot_of(disk, claim.as_ref()) else { continue };
                     let id = VolumeId { backend: backend.name.clone(), slot };
-                    each(self.found(&context, id, Some(disk), claim));
+                    each(Some(at), self.found(&context, id, Some(disk), claim));
                 }
             }
         }
-        if claimed.iter().filter(|is_claimed| **is_claimed).count() == self.view.volumes.len() {
+        self.each_lost(settled, claimed, |found| each(None, found));
+    }
+
+    /// Every PV that should be on one of these boxes and is not.
+    fn each_lost(
+        &self,
+        settled: &Settled,
+        mut claimed: Vec<bool>,
+        mut each: impl FnMut(Found<'a>),
+    ) {
+        let open = claimed.iter().filter(|is_claimed| **is_claimed).count();
+        if open + settled.count() == self.view.volumes.len() {
             return;
         }
-        for (backend, _) in tables {
-            let context = self.context(backend);
+        for (at, disk) in self.rows().filter(|(at, _)| settled.has(*at)) {
+            if let Some(claim) = self.claimed(&disk.slot, &self.tables[at.table].0) {
+                claimed[claim.place] = true;
+            }
+        }
+        for (table, (backend, _)) in self.tables.iter().enumerate() {
+            let context = self.context(table);
             for (id, claim) in self.lost(backend, &claimed) {
                 each(self.found(&context, id, None, Some(claim)));
             }
         }
+    }
+
+    fn rows(&self) -> impl Iterator<Item = (At, &'a Disk)> {
+        self.tables.iter().enumerate().flat_map(|(table, (_, disks))| {
+            disks.iter().enumerate().map(move |(row, disk)| (At { table, row }, &**disk))
+        })
     }
 
     /// The PVs that name this box and were not claimed.
@@ -83,9 +132,9 @@ impl<'a> Survey<'a> {
 
     /// The PVs that name these disks. All of them are looked up before one is judged, and all their
     /// VolumeAttachments then: a processor that waits for memory goes on with the next.
-    fn claims(&self, disks: &'a [Arc<Disk>], backend: &Backend) -> [Option<Claim<'a>>; ABREAST] {
+    fn claims(&self, rows: &[(At, &Disk)], backend: &Backend) -> [Option<Claim<'a>>; ABREAST] {
         let mut claims = [None; ABREAST];
-        for (claim, disk) in claims.iter_mut().zip(disks) {
+        for (claim, (_, disk)) in claims.iter_mut().zip(rows) {
             *claim = self.claimed(&disk.slot, backend);
         }
         for claim in claims.iter_mut().flatten() {
@@ -106,8 +155,8 @@ impl<'a> Survey<'a> {
         Some(Claim { place, slot, volume, attached: Attached::default() })
     }
 
-    fn context(&self, backend: &'a Backend) -> Context<'a> {
-        Context { backend, mode: mode(backend) }
+    fn context(&self, table: usize) -> Context<'a> {
+        Context { backend: &self.tables[table].0, mode: self.modes[table] }
     }
 
     fn found(
@@ -243,6 +292,15 @@ struct Claim<'a> {
     slot: &'a Slot,
     volume: &'a Volume,
     attached: Attached<'a>,
+}
+
+/// The slot of a disk that is a volume: a PV names it, or it has a record.
+fn slot_of(disk: &Disk, claim: Option<&Claim<'_>>) -> Option<Slot> {
+    match claim {
+        Some(claim) => Some(claim.slot.clone()),
+        None if !disk.comment.starts_with(PREFIX) => None,
+        None => Slot::parse(&disk.slot).ok(),
+    }
 }
 
 /// The VolumeAttachments of one PV.
