@@ -36,6 +36,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use slog::{Discard, Logger, o};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use self::capture::Capture;
@@ -129,9 +130,13 @@ async fn examine_all(
     let interrupted = CancellationToken::new();
     let told = interrupted.clone();
     tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            told.cancel();
+        // A pod that is deleted is told so by this.
+        let Ok(mut terminated) = signal(SignalKind::terminate()) else { return };
+        tokio::select! {
+            pressed = tokio::signal::ctrl_c() => if pressed.is_err() { return },
+            _ = terminated.recv() => {}
         }
+        told.cancel();
     });
     let mut all = Reports::default();
     let drill = match args.drill {

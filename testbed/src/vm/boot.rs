@@ -90,6 +90,11 @@ impl Vm {
         Ok(vm)
     }
 
+    /// The kernel that it boots.
+    pub fn kernel(&self) -> Kernel {
+        self.kernel
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -48,6 +48,18 @@ impl StorageVm {
     /// # Errors
     /// When a part is missing or does not start.
     pub async fn start(network: &Network, kernel: Kernel) -> Result<Self, Trouble> {
+        Self::start_with(network, kernel, &[]).await
+    }
+
+    /// Like [`StorageVm::start`], with these switches of rds-sim on.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_with(
+        network: &Network,
+        kernel: Kernel,
+        switches: &[&str],
+    ) -> Result<Self, Trouble> {
         let vm = Vm::boot_with(network, kernel, "box", MEMORY).await?;
         vm.shell(&format!(
             "modprobe -a nvmet-tcp loop; mount -t configfs configfs /sys/kernel/config; \
@@ -56,7 +68,7 @@ impl StorageVm {
         .await?;
         let key = UserKey::generate()?;
         vm.write(KEY, key.public.clone()).await?;
-        let daemon = Self::box_in(&vm).await?;
+        let daemon = Self::box_in(&vm, switches).await?;
         let host_key = wait::until("the box tells its host key", PATIENCE, async || {
             daemon.check().map_err(|error| error.to_string())?;
             let said = daemon.said();
@@ -73,7 +85,7 @@ impl StorageVm {
         Ok(started)
     }
 
-    async fn box_in(vm: &Vm) -> Result<Daemon, Trouble> {
+    async fn box_in(vm: &Vm, switches: &[&str]) -> Result<Daemon, Trouble> {
         let program = parts::target().join(SIM);
         let run = vm.command(&program.display().to_string()).args([
             "--listen",
@@ -94,6 +106,7 @@ impl StorageVm {
             "--control",
             CONTROL,
         ]);
+        let run = switches.iter().fold(run, |run, switch| run.args(["--switch", switch]));
         vm.start("rds-sim", run).await
     }
 

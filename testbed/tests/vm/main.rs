@@ -9,6 +9,7 @@ mod agent;
 mod clones;
 mod conformance;
 mod dropped;
+mod drill;
 mod export;
 mod fenced;
 mod half_done;
