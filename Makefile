@@ -16,9 +16,11 @@ E2E_PACKAGES := $(BUILD_PACKAGES) iproute2 curl openssh-client
 IMAGE_PACKAGES := $(BUILD_PACKAGES) python3
 # Emulated machines, which find their programs in this machine's root, and what their initramfs is made of.
 VM_PACKAGES := $(TEST_PACKAGES) qemu-system-x86 iproute2 busybox-static kmod cpio xz-utils
+CLUSTER_PACKAGES := $(VM_PACKAGES) $(E2E_PACKAGES) runc
 
 .PHONY: help demo test host-test bench simulate simulate-test chart manifests image image-test parts e2e check fmt
-.PHONY: vm-parts vm-test conformance packages-build packages-test packages-e2e packages-vm packages-image
+.PHONY: vm-parts vm-test conformance cluster-test
+.PHONY: packages-build packages-test packages-e2e packages-vm packages-cluster packages-image
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -104,6 +106,13 @@ conformance: vm-parts ## csi-sanity in a virtual machine, again and again on one
 	$(VM) --test dependency_rule --test program --no-run
 	unshare --net $(VM) --offline -- --ignored --test-threads=1 --nocapture conformance
 
+# The image that people get is what runs in it; RDS_CSI_IMAGE names another archive (an absolute path).
+CLUSTER := $(E2E) --test cluster
+cluster-test: packages-cluster parts vm-parts image ## image and chart in a cluster of machines: a node loses its power
+	@[ "$$(id -u)" = 0 ] || { echo "cluster-test makes namespaces: run it as root"; exit 1; }
+	$(CLUSTER) --test dependency_rule --test program --no-run
+	unshare --net $(CLUSTER) --offline -- --ignored --test-threads=1 --nocapture $(ARGS)
+
 check: packages-build ## formatting, lints, documentation, dependency rule
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
@@ -145,6 +154,9 @@ endef
 packages-vm:
 	$(call install,$(VM_PACKAGES))
 	$(call know,linux-image-amd64)
+
+packages-cluster:
+	$(call install,$(CLUSTER_PACKAGES))
 
 packages-image:
 	$(call install,$(IMAGE_PACKAGES))

@@ -46,13 +46,14 @@ pub async fn the_writer_does_not_notice(cluster: &VmCluster, node: &str, says: &
 }
 
 /// How often the plugins of a node were registered, as far as their logs are there.
-async fn registrations(cluster: &VmCluster, node: &str) -> usize {
+pub async fn registrations(cluster: &VmCluster, node: &str) -> usize {
     let node = cluster.node(node).unwrap();
     let said = node.log(NAMESPACE, "rds-csi-node-*", "rds-csi").await.unwrap();
     said.matches("registered with kubelet").count()
 }
 
-async fn more_registrations(cluster: &VmCluster, node: &str, before: usize) -> usize {
+/// Waits until they were registered once more.
+pub async fn more_registrations(cluster: &VmCluster, node: &str, before: usize) -> usize {
     wait::until("registration is renewed", STEP, async || {
         let now = registrations(cluster, node).await;
         if now > before { Ok(now) } else { Err(now) }

@@ -4,6 +4,15 @@ use rds_csi_testbed::audit::{self, Request};
 use rds_csi_testbed::vm::VmCluster;
 use serde_json::Value;
 
+/// Rights that this story does not use, each with the reason why it is granted.
+const EXCEPTIONS: [(&str, &str); 5] = [
+    ("list volumeattachments.storage.k8s.io", "whoever looks for what a node has attached"),
+    ("watch volumeattachments.storage.k8s.io", "likewise"),
+    ("get nodes", "its own Node"),
+    ("create events", "of what is broken or cannot be swept; nothing of the kind happens here"),
+    ("patch events", "the count of one that is repeated"),
+];
+
 /// Nothing was refused, and nothing is granted that was not used.
 pub fn nothing_forbidden_and_nothing_too_much(cluster: &VmCluster) {
     let requests = cluster.cluster.requests().unwrap();
@@ -16,8 +25,15 @@ pub fn nothing_forbidden_and_nothing_too_much(cluster: &VmCluster) {
     let roles: Vec<Value> = serde_json::from_slice(&roles).unwrap();
     let role = roles.iter().find(|role| role["metadata"]["name"] == "rds-csi-node").unwrap();
     let granted = audit::granted(role);
-    let unused = granted.iter().filter(|right| !used.contains(right));
-    let unused: Vec<String> = unused.map(ToString::to_string).collect();
-    eprintln!("the nodes used {used:#?}");
-    assert_eq!(unused, Vec::<String>::new(), "granted, and not used");
+    let unused: Vec<String> =
+        granted.iter().filter(|right| !used.contains(right)).map(ToString::to_string).collect();
+    let used: Vec<String> = used.iter().map(ToString::to_string).collect();
+    eprintln!(
+        "the nodes asked {} times: {used:?}; granted, and not used: {unused:?}",
+        of_node.len()
+    );
+    let excepted = |right: &&String| EXCEPTIONS.iter().any(|(known, _)| right == known);
+    let unknown: Vec<&String> = unused.iter().filter(|right| !excepted(right)).collect();
+    assert_eq!(unknown, Vec::<&String>::new(), "granted, and not used");
+    assert!(!used.is_empty(), "the nodes asked nothing at all");
 }
