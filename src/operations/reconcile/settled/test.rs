@@ -13,8 +13,9 @@ use super::super::roster::Names;
 use super::super::{Sight, Table};
 use super::*;
 use crate::attachment::export::Hosts;
-use crate::attachment::ledger::{ClusterTag, Copy, NodeTag, Nonce, Record, Sharing};
+use crate::attachment::ledger::{ClusterTag, Copy, Further, NodeTag, Nonce, Record, Sharing};
 use crate::attachment::storm;
+use crate::attachment::usage::Usage;
 use crate::cluster::{CopyState, Deleting, Identity, Node, Version, View};
 use crate::operations::{Backend, Backends, Limits};
 use crate::rds::{Command, Failure, Link, Rds, Reply, System};
@@ -151,7 +152,9 @@ impl World {
             bytes: 1,
             file_system: String::new(),
             uuid: String::new(),
+            readers: Vec::new(),
             fenced_from: Vec::new(),
+            further: Further::default(),
         };
         let handle = if home == 0 { name.clone() } else { format!("other/{name}") };
         let volume = Volume {
@@ -166,6 +169,7 @@ impl World {
             copied: Record::parse(&copy.record).ok().map(Arc::new),
             copy: CopyState::Present(Box::new(copy)),
             nvme_port: None,
+            usage: Usage { reads_only: false, is_raw: false },
         };
         self.volumes.insert(name.clone(), Arc::new(volume));
         self.attachments.retain(|_, attachment| attachment.volume != name);
