@@ -11,6 +11,7 @@
 
 mod announce;
 mod boxes;
+mod drills;
 mod election;
 mod health;
 mod live;
@@ -46,6 +47,7 @@ use crate::actors::{Shutdown, node_watcher, probe, reconciler};
 use crate::cluster::Cluster;
 use crate::cluster::agents::{self, Agents, NoAgents, NodeAgents, OverHttp};
 use crate::cluster::api::{KubeCluster, Settings};
+use crate::cluster::drills::Drills;
 use crate::config::Config;
 use crate::grpc::Services;
 use crate::grpc::controller::Controller;
@@ -131,6 +133,29 @@ struct Watches {
     tasks: TaskTracker,
 }
 
+impl Watches {
+    /// Reads what drills have shown until the watches end.
+    fn follow_drills(
+        &self,
+        common: &Common,
+        kube: &kube::Client,
+        boxes: &Boxes,
+        standings: watch::Sender<drills::Standings>,
+    ) {
+        let (driver, deadline) = (&common.config.driver, common.config.cluster.request_deadline);
+        let following = drills::Following {
+            drills: Drills::new(kube.clone(), deadline, &driver.namespace, &driver.release),
+            links: boxes.links.clone(),
+            cluster: common.cluster.clone(),
+            measures: common.measures.clone(),
+            standings,
+            log: common.log.new(o!("component" => "drills")),
+        };
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move { stop.run_until_cancelled(following.follow()).await });
+    }
+}
+
 /// Time that every step of the stop has at most, of what is left of the whole.
 const STEP_MAX: Duration = Duration::from_secs(10);
 /// What must be clear before anything acts on a volume: see [`startup_trigger`].
@@ -185,6 +210,7 @@ impl App {
             metrics: common.measures.clone(),
         });
         let runs = common.runs();
+        let told = watch::Sender::default();
         let health = Arc::new(AppHealth {
             started: Instant::now(),
             roll: roll.clone(),
@@ -195,6 +221,7 @@ impl App {
             last: reconciler.last,
             report,
             runs: runs.clone(),
+            drills: told.subscribe(),
             rejected: parts.rejected.clone(),
         });
         let services = common.services(&operations, runs, health.clone());
@@ -212,6 +239,7 @@ impl App {
         startup_trigger(cluster, &common.trigger, operations.backends, tell_failed, &log);
         info!(log, "starting connections"; "boxes" => boxes.links.len());
         begin.cancel();
+        watches.follow_drills(&common, &parts.kube, &boxes, told);
         announce::links(&boxes.links, cluster, &watches.stop, &watches.tasks);
         tokio::spawn(announce::rejections(parts.rejected, cluster.clone()));
 

@@ -298,6 +298,8 @@ pub enum Reason {
     RDSRolledBack,
     /// A new configuration was refused; the old one stays.
     ConfigurationRejected,
+    /// A drill has shown that a fence does not hold, or the box was changed since.
+    FenceUnproven,
     /// A second node joins for a migration.
     MigrationStarted,
     /// The first node has left.

@@ -65,13 +65,52 @@ fn the_driver_takes_the_configuration_and_the_roles_name_what_it_uses() {
     };
     assert_eq!(named("secrets"), [config.cluster.secret_name.as_str()]);
     assert_eq!(named("leases"), [config.leader.lease.as_str()]);
-    let maps = ["deleting", "agents"].map(|what| format!("{}-{what}", config.driver.release));
+    let maps =
+        ["deleting", "agents", "drills"].map(|what| format!("{}-{what}", config.driver.release));
     assert_eq!(named("configmaps"), maps);
     let driver = one(&objects, "CSIDriver", &config.driver.name);
     assert_eq!(driver["spec"]["attachRequired"], true);
     for class in objects.iter().filter(|object| object["kind"] == "StorageClass") {
         assert_eq!(class["provisioner"], config.driver.name.as_str());
     }
+}
+
+#[test]
+fn the_drill_is_run_by_the_configuration_and_key_of_the_controller_and_writes_its_result_alone() {
+    let objects = documents(&read("deploy/manifests/drill.yaml"));
+    objects.iter().for_each(typed::check);
+    let installed = manifests();
+    let config = mounted(&installed);
+    let role = one(&objects, "Role", "rds-csi-drill")["rules"].as_array().unwrap();
+    let place = rds_csi::cluster::drills::name(&config.driver.release);
+    assert_eq!(role[1]["resourceNames"], serde_json::json!([place]));
+    assert!(role.iter().all(|rule| rule["resources"] == serde_json::json!(["configmaps"])));
+
+    let pod = &one(&objects, "Job", "rds-csi-drill")["spec"]["template"]["spec"];
+    let node = &one(&installed, "DaemonSet", "rds-csi-node")["spec"]["template"]["spec"];
+    let controller = one(&installed, "Deployment", "rds-csi-controller");
+    let controller = &controller["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    assert_eq!(container["image"], node["containers"][0]["image"]);
+    assert_eq!((&pod["hostNetwork"], &node["hostNetwork"]), (&true.into(), &true.into()));
+    assert_eq!(container["securityContext"], node["containers"][0]["securityContext"]);
+    let volume = |pod: &Value, name: &str| {
+        let volumes = pod["volumes"].as_array().unwrap().iter();
+        volumes.clone().find(|volume| volume["name"] == name).unwrap().clone()
+    };
+    assert_eq!(volume(pod, "config")["configMap"], volume(controller, "config")["configMap"]);
+    let (own, theirs) = (volume(pod, "ssh-main"), volume(controller, "ssh-main"));
+    assert_eq!(own["secret"]["secretName"], theirs["secret"]["secretName"]);
+    assert_eq!(own["secret"]["items"], theirs["secret"]["items"]);
+    let key = config.backends.values().next().unwrap().key_path.clone();
+    let mounts = container["volumeMounts"].as_array().unwrap().iter();
+    let folder = key.parent().unwrap().to_str().unwrap();
+    assert!(mounts.clone().any(|mount| mount["mountPath"] == folder), "{folder}");
+    let args = container["args"].as_array().unwrap();
+    let config_file = args[1].as_str().unwrap().strip_prefix("--config=").unwrap();
+    let folder = std::path::Path::new(config_file).parent().unwrap().to_str().unwrap();
+    assert!(mounts.clone().any(|mount| mount["mountPath"] == folder), "{folder}");
+    assert_eq!((&args[0], &args[2]), (&"doctor".into(), &"--drill".into()));
 }
 
 #[test]

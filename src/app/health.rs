@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::drills::{self, Standings};
 use super::roll::Roll;
 use super::{election, status};
 use crate::actors::probe::{LinkSource, ProbeHandle};
@@ -39,6 +40,8 @@ pub struct AppHealth {
     pub report: watch::Receiver<PassReport>,
     /// The requests in work.
     pub runs: Runs,
+    /// What is known of the fences of the boxes.
+    pub drills: watch::Receiver<Standings>,
     /// Why the file is not what is running, where it was refused.
     pub rejected: watch::Receiver<Option<String>>,
 }
@@ -80,6 +83,7 @@ impl Health for AppHealth {
             "missing": probed.reasons,
             "dead_actor": self.roll.dead(),
             "boxes": self.boxes(),
+            "drills": drills::shown(&self.drills.borrow()),
             "api_server": {
                 "unsynced": self.cluster.unsynced(),
                 "watches_failing_seconds": Value::Object(failing.collect()),

@@ -32,6 +32,11 @@ impl Measures {
         self.metrics.events.posted(reason.as_str());
     }
 
+    /// Is this what is known of the fence of a box?
+    pub fn drill(&self, backend: &str, state: &str, is_so: bool) {
+        self.metrics.rds.drill(backend, state, is_so);
+    }
+
     /// Does this replica reconcile?
     pub fn leading(&self, leads: bool) {
         self.metrics.reconcile.leading(leads);

@@ -20,6 +20,7 @@ pub struct RdsMetrics {
     exec_duration: Took<1>,
     job_denied: Counter<1>,
     queue_depth: Gauge<1>,
+    drill: Gauge<2>,
 }
 
 impl RdsMetrics {
@@ -62,12 +63,22 @@ impl RdsMetrics {
                 .counter("rds_csi_rds_job_denied_total", "Jobs that were not taken", ["reason"])?
                 .known(&DENIALS),
             queue_depth: register.gauge("rds_csi_queue_depth", "Members of a queue", ["queue"])?,
+            drill: register.gauge(
+                "rds_csi_drill_state",
+                "1 for what is known of the fence of a box, else 0",
+                ["backend", "state"],
+            )?,
         })
     }
 
     /// Whether the box at `address` answers.
     pub fn link(&self, address: &str, up: bool) {
         self.connection_state.set([address], if up { 1.0 } else { 0.0 });
+    }
+
+    /// Whether that is what is known of the fence of a box.
+    pub fn drill(&self, backend: &str, state: &str, is_so: bool) {
+        self.drill.set([backend, state], if is_so { 1.0 } else { 0.0 });
     }
 
     /// What [`RdsMetrics::link`] was told last; `false` where it never was.

@@ -11,6 +11,7 @@ fn use_all(metrics: &Metrics) {
     let took = Duration::from_millis(60);
     metrics.rds.link("10.0.0.1:22", true);
     metrics.rds.exec("table", took);
+    metrics.rds.drill("main", "outdated", true);
     metrics.rds.queue_depth("main", 3);
     metrics.reconcile.fence("node_gone", "confirmed");
     metrics.reconcile.holds("storm", 2);
@@ -53,6 +54,7 @@ fn every_promised_name_is_served_with_its_labels() {
         "rds_csi_actor_restarts_total{actor=\"reconciler\",cause=\"panic\"} 1",
         "rds_csi_queue_depth{queue=\"main\"} 3",
         "rds_csi_rds_lane_replaced_total 0",
+        "rds_csi_drill_state{backend=\"main\",state=\"outdated\"} 1",
         "rds_csi_rds_exec_duration_seconds_bucket{command=\"table\",le=\"0.1\"} 1",
         "rds_csi_rds_job_denied_total{reason=\"queue_full\"} 0",
         "rds_csi_reconcile_pass_duration_seconds_count 0",

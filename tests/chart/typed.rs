@@ -2,7 +2,7 @@
 //! and back, and so it is found.
 
 use k8s_openapi::api::{
-    admissionregistration::v1 as admission, apps::v1 as apps, core::v1 as core,
+    admissionregistration::v1 as admission, apps::v1 as apps, batch::v1 as batch, core::v1 as core,
     networking::v1 as networking, policy::v1 as policy, rbac::v1 as rbac, storage::v1 as storage,
 };
 use serde::Serialize;
@@ -26,6 +26,7 @@ pub fn unknown_fields(object: &Value) -> Vec<String> {
         (Some("v1"), Some("Service")) => there_and_back::<core::Service>(object),
         (Some("apps/v1"), Some("Deployment")) => there_and_back::<apps::Deployment>(object),
         (Some("apps/v1"), Some("DaemonSet")) => there_and_back::<apps::DaemonSet>(object),
+        (Some("batch/v1"), Some("Job")) => there_and_back::<batch::Job>(object),
         (Some("policy/v1"), Some("PodDisruptionBudget")) => {
             there_and_back::<policy::PodDisruptionBudget>(object)
         }

@@ -27,6 +27,7 @@ impl Reason {
             Self::RecoveryHeld => "RecoveryHeld",
             Self::RDSRolledBack => "RDSRolledBack",
             Self::ConfigurationRejected => "ConfigurationRejected",
+            Self::FenceUnproven => "FenceUnproven",
             Self::MigrationStarted => "MigrationStarted",
             Self::MigrationCompleted => "MigrationCompleted",
             Self::MigrationFailed => "MigrationFailed",
@@ -47,6 +48,7 @@ impl Reason {
             | Self::RecoveryHeld
             | Self::RDSRolledBack
             | Self::ConfigurationRejected
+            | Self::FenceUnproven
             | Self::MigrationFailed => true,
             Self::ConnectionRecovery
             | Self::RDSReconnected
