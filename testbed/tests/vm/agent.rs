@@ -54,7 +54,7 @@ async fn fresh_words(world: &mut World) {
         (forged(&clean), "is not sealed with this cluster's Secret"),
         (b"welcome".to_vec(), "does not begin with 64 hex digits"),
     ] {
-        let _impostor = impostor(gateway, said).await;
+        let mut impostor = impostor(gateway, said).await;
         let refusals = || {
             let log = world.driver.said();
             let all = log.lines().filter(|line| line.contains("answer of an agent refused"));
@@ -69,6 +69,7 @@ async fn fresh_words(world: &mut World) {
         });
         let line = heard.await.unwrap();
         assert!(line.contains(refused), "{line}");
+        impostor.shutdown().await;
     }
 
     // The agent itself comes back, sweeps, and says so.

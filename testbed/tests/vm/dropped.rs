@@ -92,7 +92,7 @@ async fn connected_again(world: &World, node: usize, volume: &Volume) {
 
 #[test]
 #[ignore = "boots machines: make vm-test"]
-fn volumes_that_come_back_with_each_others_numbers_are_not_mixed_up() {
+fn volumes_that_come_back_under_other_numbers_are_not_mixed_up_with_who_has_theirs() {
     tell(renumbered);
 }
 
@@ -109,7 +109,8 @@ async fn renumbered(world: &mut World) {
                    for c in nvme*; do echo $c $(cat $c/subsysnqn); done";
     let vm = &world.nodes[0].0;
     let before = vm.shell(numbers).await.unwrap();
-    // The plugin is away while the kernel drops everything and gives the first number to another one.
+    // The plugin is away while the kernel drops everything and gives a number to another one: that of
+    // the device that is bound, for a mounted one keeps its own.
     world.nodes[0].1.daemon.kill().await.unwrap();
     vm.shell("for c in /sys/class/nvme/nvme*; do echo 1 >$c/delete_controller; done")
         .await

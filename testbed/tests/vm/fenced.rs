@@ -9,6 +9,8 @@ use crate::world::{MIB, POD, STEP, World, more_than, writes_to};
 
 /// The pod that comes after the fence.
 const SECOND: &str = "second";
+/// Large enough for ext4 to take blocks of 4 KiB, so that those of a writer are found in the image.
+const SIZE: u64 = 640 * MIB;
 /// Blocks that each writer fills.
 const BLOCKS: u64 = 1024;
 
@@ -22,7 +24,7 @@ async fn fenced(world: &mut World) {
     for old in [0, 1] {
         let mut volumes = Vec::new();
         for (claim, kind) in [("d", Kind::Block), ("f", Kind::Files("ext4"))] {
-            let volume = world.driver.provision(claim, kind, 64 * MIB).await.unwrap();
+            let volume = world.driver.provision(claim, kind, SIZE).await.unwrap();
             world.runs(&volume, old).await;
             let writer = written(world, &volume, old, "old").await;
             volumes.push((volume, writer));
