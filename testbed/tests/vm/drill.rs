@@ -9,7 +9,8 @@ use rds_sim::apiserver::ApiServer;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::world::clean;
+use crate::teller::tell;
+use crate::world::{World, clean};
 
 /// Longest wait for a drill: some waits of its own, on an emulated machine.
 const DRILL: Duration = Duration::from_secs(400);
@@ -45,27 +46,24 @@ fn remembered(api: &ApiServer) -> Value {
     serde_json::from_str(map["data"]["main"].as_str().unwrap()).unwrap()
 }
 
-#[tokio::test]
+#[test]
 #[ignore = "boots machines: make vm-test"]
-async fn a_drill_passes_on_both_kernels_and_leaves_nothing_but_its_result() {
-    let network = Network::start("drill").await.unwrap();
-    let (storage, old, new) = tokio::join!(
-        StorageVm::start(&network, Kernel::Debian12),
-        Vm::boot_with(&network, Kernel::Debian12, "node-a", 768),
-        Vm::boot_with(&network, Kernel::Debian12Linux612, "node-b", 768),
-    );
-    let storage = storage.unwrap();
-    let driver = Driver::start(&network, &storage, &["node-a", "node-b"]).await.unwrap();
-    for (vm, comeback) in [(old.unwrap(), "by itself"), (new.unwrap(), "connected again")] {
-        let (end, told) = drill(&vm, &driver).await;
+fn a_drill_passes_on_both_kernels_and_leaves_nothing_but_its_result() {
+    tell(passes);
+}
+
+async fn passes(world: &mut World) {
+    let driver = &world.driver;
+    for ((vm, _), comeback) in world.nodes.iter().zip(["by itself", "connected again"]) {
+        let (end, told) = drill(vm, driver).await;
         assert_eq!((end, &told["faults"]), (End::Exited(0), &0.into()), "{told:#}");
         let repair = row(&told, "drill repair")["found"].as_str().unwrap();
         assert!(repair.contains(comeback), "{repair}");
         let kept = remembered(&driver.api);
         assert_eq!(kept["passed"], true, "{kept:#}");
         assert!(kept["kernel"].as_str().unwrap().starts_with(vm.kernel().series()), "{kept:#}");
-        clean(&vm).await;
-        nothing_left(&storage).await.unwrap();
+        clean(vm).await;
+        nothing_left(&world.storage).await.unwrap();
     }
 }
 
