@@ -43,6 +43,15 @@ async fn every_field_that_is_missing_or_wrong_is_named() {
     request.target_path.clear();
     let refused = kubelet.service.node_publish_volume(Request::new(request)).await.unwrap_err();
     assert!(refused.message().starts_with("target_path"), "{refused}");
+    // CSI: the volume must be staged first. A request that lacks more is wrong in itself.
+    for (capability, wanted) in [(true, Code::FailedPrecondition), (false, Code::InvalidArgument)] {
+        let mut request = publish_request(&volume, &pod("a"), false);
+        request.staging_target_path.clear();
+        request.volume_capability = request.volume_capability.filter(|_| capability);
+        let refused = kubelet.service.node_publish_volume(Request::new(request)).await.unwrap_err();
+        assert_eq!(refused.code(), wanted, "{refused}");
+        assert!(refused.message().starts_with("staging_target_path") || !capability, "{refused}");
+    }
     assert_eq!(kernel.calls("connect"), 0);
 }
 

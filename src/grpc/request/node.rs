@@ -98,6 +98,12 @@ impl TryFrom<ToNode<'_, pb::NodePublishVolumeRequest>> for Publish {
     fn try_from(incoming: ToNode<'_, pb::NodePublishVolumeRequest>) -> Result<Self, Error> {
         let ToNode { request, timing } = incoming;
         let target = path("target_path", &request.target_path)?;
+        let is_whole = !request.volume_id.is_empty() && request.volume_capability.is_some();
+        if request.staging_target_path.is_empty() && is_whole {
+            // CSI: not wrong in itself, but too early.
+            let what = "staging_target_path: must not be empty: the volume must be staged first";
+            return Err(Error::new(Kind::Precondition, what));
+        }
         let read_only = request.readonly;
         let stage = pb::NodeStageVolumeRequest {
             volume_id: request.volume_id,
