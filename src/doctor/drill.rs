@@ -4,13 +4,14 @@
 //! ```text
 //! generation 1  for host A   A connects, writes, reads back; the box's counter moves
 //! generation 2  closed       A is fenced as the driver fences: nothing more is acknowledged or counted
-//! generation 3  for host B   B reads what A had acknowledged, and writes; A retries and is swept:
-//!                            nothing of it lands; the old name is refused, and A under B's name
+//! generation 3  for host B   A retries and is swept: nothing of it lands; B reads what A had
+//!                            acknowledged, and writes; the old name is refused, and A under B's name
 //! generation 4  for host A   A reads what B wrote; closed and put back, A comes back
 //! ```
 //!
 //! Both hosts are this kernel, under names that were drawn for the drill: the agent of a node leaves
-//! them alone. The disk has no ledger record: no pass takes it for a volume. Every wait has an end
+//! them alone. Linux shows no disk twice (it ignores a namespace whose identity another subsystem has:
+//! `nvme_global_check_duplicate_ids`), so that A is swept before B connects, as NodeStage does it. The disk has no ledger record: no pass takes it for a volume. Every wait has an end
 //! ([`Pace`]). What is made is removed whatever happens; what cannot be removed is named in the last
 //! row, with the command that does.
 

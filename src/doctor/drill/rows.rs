@@ -18,6 +18,7 @@ pub const CHECKS: &[&str] = &[
     "drill writes",
     "drill fence",
     "drill silence",
+    "drill retries",
     "drill data",
     "drill takeover",
     "drill old name",
@@ -209,6 +210,63 @@ pub fn silence(seen: &Silence) -> Row {
     }
 }
 
+/// What the old host did while the disk was exported to the next one, and when it was swept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retries {
+    /// Blocks of it that were acknowledged.
+    pub more: u64,
+    /// What the box counted before; nobody else was connected.
+    pub before: Option<Counters>,
+    /// And after.
+    pub after: Option<Counters>,
+    /// Did what it had queued end when its connection was deleted?
+    pub ended: bool,
+    /// How long it had.
+    pub watched: Duration,
+}
+
+/// Does the old host stay out?
+pub fn retries(seen: Result<&Retries, &String>) -> Row {
+    const CHECK: &str = "drill retries";
+    let seen = match seen {
+        Ok(seen) => seen,
+        Err(why) => {
+            let text = format!("the disk cannot be exported to the next host: {why}");
+            return Row::fault(CHECK, text).mend(EXPORTED);
+        }
+    };
+    if seen.more > 0 {
+        let text = format!(
+            "the old host comes back and writes ({} blocks were acknowledged) while the disk is \
+             exported to the next one: two hosts write",
+            seen.more
+        );
+        return Row::fault(CHECK, text).mend(UNSAFE);
+    }
+    if let (Some(before), Some(after)) = (seen.before, seen.after)
+        && before.writes != after.writes
+    {
+        let text = format!(
+            "what the old host had queued lands late: the write counter moved from {} to {} while \
+             nobody else was connected",
+            before.writes, after.writes
+        );
+        return Row::fault(CHECK, text).mend(UNSAFE);
+    }
+    if !seen.ended {
+        let text = "what the old host had queued does not end when its connection is deleted";
+        return Row::fault(CHECK, text).mend("dmesg | grep nvme (on this node)");
+    }
+    let seconds = seen.watched.as_secs_f64();
+    Row::ok(
+        CHECK,
+        format!(
+            "exported to the next host, the disk takes nothing of the old one, which tries for \
+             {seconds} s and is swept"
+        ),
+    )
+}
+
 /// What the next host reads through the new generation.
 pub fn data(found: Result<Found, &String>, acknowledged: u64) -> Row {
     const CHECK: &str = "drill data";
@@ -237,24 +295,16 @@ pub fn data(found: Result<Found, &String>, acknowledged: u64) -> Row {
     }
 }
 
-/// What is left of the new host's blocks while the old one tries to come back, and after it was
-/// swept; `old` are blocks of the old one that were acknowledged meanwhile.
-pub fn takeover(found: Result<Found, &String>, old: u64) -> Row {
+/// What the next host finds of what it wrote.
+pub fn takeover(found: Result<Found, &String>) -> Row {
     const CHECK: &str = "drill takeover";
     match found {
-        Err(why) => Row::fault(CHECK, why).mend("dmesg | grep nvme (on this node)"),
-        Ok(found) if found.is_right() && old == 0 => Row::ok(
-            CHECK,
-            "the next host writes, and nothing of the old one lands on it, also when its queue fails",
-        ),
+        Ok(found) if found.is_right() => Row::ok(CHECK, "the next host writes, and reads it back"),
         Ok(found) => {
-            let text = format!(
-                "two hosts write: {} blocks of the next host are gone, {old} of the old one were \
-                 acknowledged",
-                found.lost
-            );
+            let text = format!("{} blocks of the next host are gone: two hosts write", found.lost);
             Row::fault(CHECK, text).mend(UNSAFE)
         }
+        Err(why) => Row::fault(CHECK, why).mend("dmesg | grep nvme (on this node)"),
     }
 }
 

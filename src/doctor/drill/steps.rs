@@ -5,7 +5,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::blocks::{Found, PLACES, Series, find};
 use super::initiator::{Denied, Progress, Writing};
-use super::rows::{self, Comeback, Silence, Still};
+use super::rows::{self, Comeback, Retries, Silence, Still};
 use super::{A, B, Drill, GLANCE, Host};
 use crate::attachment::static_form::Mode;
 use crate::doctor::console::Console;
@@ -38,13 +38,9 @@ impl Run<'_> {
         let writer = self.writes(&device).await?;
         self.fence().await?;
         let acknowledged = self.silence(&writer).await?;
-        if self.drill.mode == Mode::Static {
-            // Under one name both hosts are one subsystem to this kernel, which would send what the
-            // first has queued through the second.
-            self.sweep(A).await;
-        }
-        let second = self.data(acknowledged).await?;
-        self.takeover(&second, writer, acknowledged).await?;
+        let next = self.retries(writer, acknowledged).await?;
+        let second = self.data(&next, acknowledged).await?;
+        self.takeover(&second).await?;
         self.refusals(&first, &second.nqn).await;
         self.sweep(B).await;
         let third = self.back().await?;
@@ -159,9 +155,32 @@ impl Run<'_> {
         Ok(Still::Never)
     }
 
+    /// The disk is exported to the next host, while the old one tries to come back and then is swept.
+    async fn retries(&mut self, mut old: Writing, acknowledged: u64) -> Step<Nqn> {
+        let exported = self.attach(B).await.and_then(|(nqn, wrong)| self.as_set(nqn, &wrong));
+        let seen = match &exported {
+            Ok(_) => self.shut_out(&mut old, acknowledged).await,
+            Err(why) => Err(why.clone()),
+        };
+        self.tell(rows::retries(seen.as_ref()))?;
+        exported.ok()
+    }
+
+    async fn shut_out(&mut self, old: &mut Writing, acknowledged: u64) -> Result<Retries, String> {
+        let before = self.counters().await?;
+        // Its kernel has tried twice by then.
+        let watched = self.drill.setup.pace.reconnect * 2;
+        sleep(watched).await;
+        self.sweep(A).await;
+        let ended = old.until(self.drill.setup.pace.step, |it| it.ended.is_some()).await;
+        let after = self.counters().await?;
+        let more = old.progress().acknowledged.saturating_sub(acknowledged);
+        Ok(Retries { more, before, after, ended: ended.is_some(), watched })
+    }
+
     /// The next host, under the next generation, reads.
-    async fn data(&mut self, acknowledged: u64) -> Step<Device> {
-        let device = self.attached(B).await;
+    async fn data(&mut self, nqn: &Nqn, acknowledged: u64) -> Step<Device> {
+        let device = self.enter(nqn, B).await;
         let series = self.host(A).series.clone();
         let found = match &device {
             Ok(device) => self.look(device, &series, acknowledged).await,
@@ -171,22 +190,11 @@ impl Run<'_> {
         device.ok()
     }
 
-    /// The next host writes, while the old one tries to come back and then is swept.
-    async fn takeover(&mut self, device: &Device, mut old: Writing, acknowledged: u64) -> Step {
+    /// The next host writes, and reads what it wrote.
+    async fn takeover(&mut self, device: &Device) -> Step {
         let series = self.host(B).series.clone();
-        let mut found = self.round(device, &series).await;
-        // The old host's kernel has tried twice by then.
-        sleep(self.drill.setup.pace.reconnect * 2).await;
-        self.sweep(A).await;
-        let ended = old.until(self.drill.setup.pace.step, |it| it.ended.is_some()).await;
-        if ended.is_none() {
-            found = Err("the old host's queue does not end when its connection is deleted".into());
-        }
-        if found.as_ref().is_ok_and(Found::is_right) {
-            found = self.look(device, &series, PLACES).await;
-        }
-        let more = old.progress().acknowledged - acknowledged;
-        self.tell(rows::takeover(found.as_ref().copied(), more))
+        let found = self.round(device, &series).await;
+        self.tell(rows::takeover(found.as_ref().copied()))
     }
 
     /// The old host at its old name, and at the other host's.
@@ -275,13 +283,18 @@ impl Run<'_> {
         Ok((nqn, wrong))
     }
 
-    async fn attached(&mut self, host: usize) -> Result<Device, String> {
-        let (nqn, wrong) = self.attach(host).await?;
+    /// The name of an export, where it is as it was set.
+    fn as_set(&self, nqn: Nqn, wrong: &[&str]) -> Result<Nqn, String> {
         let listed = self.drill.listed;
         match wrong.iter().find(|what| listed || **what != "allowed host") {
             Some(what) => Err(format!("the export is not as it was set: {what}")),
-            None => self.enter(&nqn, host).await,
+            None => Ok(nqn),
         }
+    }
+
+    async fn attached(&mut self, host: usize) -> Result<Device, String> {
+        let (nqn, wrong) = self.attach(host).await?;
+        self.enter(&self.as_set(nqn, &wrong)?, host).await
     }
 
     /// Sets the export: closed or open, under the next name or the one it has.

@@ -72,6 +72,20 @@ fn a_writer_that_goes_on_after_the_fence_is_the_fault_that_matters() {
 }
 
 #[test]
+fn the_old_host_must_stay_out_and_its_queue_must_fail() {
+    let watched = Duration::from_secs(4);
+    let good = Retries { more: 0, before: counted(7), after: counted(7), ended: true, watched };
+    expect(&retries(Ok(&good)), Good, "tries for 4 s", "");
+    let blind = Retries { before: None, after: None, ..good };
+    expect(&retries(Ok(&blind)), Good, "tries for 4 s", "");
+    expect(&retries(Ok(&Retries { more: 3, ..good })), Fault, "3 blocks", "release");
+    let late = Retries { after: counted(8), ..good };
+    expect(&retries(Ok(&late)), Fault, "from 7 to 8", "release");
+    expect(&retries(Ok(&Retries { ended: false, ..good })), Fault, "does not end", "dmesg");
+    expect(&retries(Err(&text("no"))), Fault, "no", "/disk/print");
+}
+
+#[test]
 fn the_next_host_must_find_everything_and_keep_what_it_writes() {
     expect(&data(Ok(RIGHT), 700), Good, "700 blocks", "");
     let tail = Found { unacknowledged: true, ..RIGHT };
@@ -79,10 +93,9 @@ fn the_next_host_must_find_everything_and_keep_what_it_writes() {
     expect(&data(Ok(LOST), 700), Fault, "3 acknowledged", "write caches");
     expect(&data(Ok(Found { later: 2, ..LOST }), 700), Fault, "2 were written after", "release");
     expect(&data(Err(&text("refused")), 700), Fault, "refused", "dmesg");
-    expect(&takeover(Ok(RIGHT), 0), Good, "nothing of the old one", "");
-    expect(&takeover(Ok(LOST), 0), Fault, "3 blocks", "release");
-    expect(&takeover(Ok(RIGHT), 1), Fault, "1 of the old one", "release");
-    expect(&takeover(Err(&text("stuck")), 0), Fault, "stuck", "dmesg");
+    expect(&takeover(Ok(RIGHT)), Good, "reads it back", "");
+    expect(&takeover(Ok(LOST)), Fault, "3 blocks", "release");
+    expect(&takeover(Err(&text("stuck"))), Fault, "stuck", "dmesg");
 }
 
 #[test]
