@@ -232,19 +232,58 @@ impl Daemon {
         }
     }
 
-    /// Its resident memory in MiB, and how much of it is no file's.
+    /// Its resident memory.
     ///
     /// # Errors
     /// Where the kernel does not say.
-    pub async fn resident(&self) -> Result<(f64, f64), Failure> {
+    pub async fn resident(&self) -> Result<Resident, Failure> {
         let id = self.child.id().ok_or("the process has ended")?;
-        let status = tokio::fs::read_to_string(format!("/proc/{id}/status")).await?;
-        let of = |key: &str| -> Result<f64, Failure> {
-            let line = status.lines().find_map(|line| line.strip_prefix(key));
-            let kib = line.and_then(|line| line.split_whitespace().nth(1));
-            Ok(kib.ok_or_else(|| format!("no {key}"))?.parse::<f64>()? / 1024.0)
-        };
-        Ok((of("VmRSS")?, of("RssAnon")?))
+        let maps = tokio::fs::read_to_string(format!("/proc/{id}/smaps")).await?;
+        let binary = tokio::fs::read_link(format!("/proc/{id}/exe")).await?;
+        Resident::read(&maps, &binary.to_string_lossy())
+    }
+}
+
+/// Resident memory by what it is, in MiB.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Resident {
+    /// What was asked for, and pages of files that were written to.
+    pub anonymous: f64,
+    /// Other pages of the driver's own file.
+    pub driver: f64,
+    /// Other pages of shared libraries.
+    pub libraries: f64,
+}
+
+impl Resident {
+    /// All of it.
+    pub fn all(self) -> f64 {
+        self.anonymous + self.driver + self.libraries
+    }
+
+    /// From what the kernel says of each mapping (Linux, Documentation/filesystems/proc.rst, 1.1).
+    fn read(maps: &str, binary: &str) -> Result<Self, Failure> {
+        let (mut resident, mut is_driver) = (Self::default(), false);
+        for line in maps.lines() {
+            let (key, rest) = line.split_once(' ').unwrap_or((line, ""));
+            if !key.ends_with(':') {
+                is_driver = rest.ends_with(binary);
+                continue;
+            }
+            let pages = if is_driver { &mut resident.driver } else { &mut resident.libraries };
+            let mebibytes = || -> Result<f64, Failure> {
+                Ok(rest.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
+            };
+            match key {
+                "Rss:" => *pages += mebibytes()?,
+                "Anonymous:" => {
+                    *pages -= mebibytes()?;
+                    resident.anonymous += mebibytes()?;
+                }
+                _ => {}
+            }
+        }
+        Ok(resident)
     }
 }
 
@@ -300,5 +339,22 @@ impl Csi {
         let request = pb::DeleteVolumeRequest { volume_id, ..pb::DeleteVolumeRequest::default() };
         ControllerClient::new(self.channel.clone()).delete_volume(request).await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn pages_that_were_written_to_are_no_pages_of_a_file() {
+        let maps = "5500-5600 r-xp 0000 fe:00 7 /opt/rds-csi\nSize: 9 kB\nRss:  2048 kB\n\
+                    Anonymous:   0 kB\n5600-5700 rw-p 0000 fe:00 7 /opt/rds-csi\nRss: 1024 kB\n\
+                    Anonymous: 512 kB\n7f00-7f10 r-xp 0000 fe:00 8 /lib/libc.so.6\nRss: 256 kB\n\
+                    Anonymous: 0 kB\n7f10-7f20 rw-p 0000 00:00 0\nRss: 768 kB\nAnonymous: 768 kB\n\
+                    VmFlags: rd wr mr\n";
+        let resident = Resident::read(maps, "/opt/rds-csi").unwrap();
+        let expected = Resident { anonymous: 1.25, driver: 2.5, libraries: 0.25 };
+        assert_eq!((resident, resident.all()), (expected, 4.0));
     }
 }
