@@ -13,7 +13,9 @@ use super::super::roster::Names;
 use super::super::{Sight, Table};
 use super::*;
 use crate::attachment::export::Hosts;
-use crate::attachment::ledger::{ClusterTag, Copy, Further, NodeTag, Nonce, Record, Sharing};
+use crate::attachment::ledger::{
+    ClusterTag, Copy, Further, NodeTag, Nonce, Record, Sharing, State,
+};
 use crate::attachment::storm;
 use crate::attachment::usage::Usage;
 use crate::cluster::{CopyState, Deleting, Identity, Node, Version, View};
@@ -125,7 +127,7 @@ impl World {
         let parsed = Slot::parse(&name).unwrap();
         let home = Self::home(slot);
         let hosts = Hosts::new(self.identity().secret);
-        let is_open = !nodes.is_empty();
+        let is_open = record.state == State::Attached;
         let host = nodes.first().map(|to| hosts.host(&node(*to)).unwrap().nqn.to_string());
         let disk = Disk {
             slot: name.clone(),
@@ -193,7 +195,12 @@ impl World {
         let name = format!("v{slot}");
         match what {
             0 | 1 => self.heal(slot, to % NODES),
-            2 => self.make(slot, &created.detach(), &[]),
+            2 if how % 2 == 0 => self.make(slot, &created.detach(), &[]),
+            2 => {
+                let tag = self.tag(to % NODES);
+                let held = created.attach(tag, Sharing::Single, self.made, Nonce::random());
+                self.make(slot, &held.fence(self.made, Nonce::random()), &[to % NODES]);
+            }
             3 => {
                 let [tag, other] = [to, to + 1].map(|number| self.tag(number % NODES));
                 let one = created.attach(tag, Sharing::Multi, 0, Nonce::random());
