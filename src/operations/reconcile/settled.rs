@@ -183,8 +183,8 @@ fn still_there(
     }
     let mut known = known.into_iter();
     let entry = |disk: &Arc<Disk>| {
-        let ahead = known.as_slice().iter().take(AHEAD);
-        let at = ahead.into_iter().position(|entry| entry.row.is_of(&disk.slot));
+        let mut ahead = known.as_slice().iter().take(AHEAD);
+        let at = ahead.position(|entry| entry.row.is_of(&disk.slot));
         let entry = at.and_then(|at| known.nth(at)).filter(|entry| entry.row.shows(disk));
         if entry.is_none() {
             unsettled.insert(disk.slot.as_str().into());

@@ -17,8 +17,20 @@ pub(super) struct Row {
 
 fn parts(disk: &Disk) -> ([&str; 4], Option<bool>, Option<u16>) {
     // Whoever adds a field must say whether it counts.
-    let Disk { slot, comment, nqn, allow_host, exported, port, .. } = disk;
-    let Disk { image: _, bytes: _, free: _, mount_point: _, disabled: _, counters: _, .. } = disk;
+    let Disk {
+        slot,
+        comment,
+        nqn,
+        allow_host,
+        exported,
+        port,
+        image: _,
+        bytes: _,
+        free: _,
+        mount_point: _,
+        disabled: _,
+        counters: _,
+    } = disk;
     ([slot, comment, nqn, allow_host], *exported, *port)
 }
 
