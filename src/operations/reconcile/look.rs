@@ -47,7 +47,10 @@ impl<'a> Look<'a> {
 
 /// A volume, and what to do with it.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "it is handed on at once, of every volume; never kept")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is handed on at once, of every volume; never kept"
+)]
 pub(super) enum Judged<'a, 's> {
     /// Nothing, as before.
     Settled(&'s Entry),
