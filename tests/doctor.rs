@@ -6,7 +6,6 @@
 #[path = "support/clinic.rs"]
 mod clinic;
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
@@ -14,12 +13,9 @@ use rds_csi::doctor::capture::Capture;
 use rds_csi::doctor::row::{Report, Row, State};
 use rds_csi::doctor::startup;
 use rds_csi::page::Page;
-use rds_sim::routeros::{
-    AuthorizedKeys, Fault, HostKey, Offer, Quirks, Recording, RouterOs, Server, ServerSetup,
-    UserKey, Version,
-};
-use slog::{Discard, Logger, o};
-use tempfile::TempDir;
+use rds_sim::routeros::{Fault, HostKey, Offer, Quirks, Recording, RouterOs, UserKey, Version};
+
+use clinic::{Clinic, serve};
 
 fn row<'a>(report: &'a Report, check: &str) -> &'a Row {
     report.rows.iter().find(|row| row.check == check).unwrap()
