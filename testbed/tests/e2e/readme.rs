@@ -94,6 +94,20 @@ const COMMANDS: &[(&str, How)] = &[
     ("kubectl taint node NAME node.kubernetes.io/out-of-service=", Says("tainted")),
     ("kubectl taint node NAME node.kubernetes.io/out-of-service-", Says("untainted")),
     ("kubectl --namespace rds-csi get lease rds-csi-reconciler", Says("rds-csi-controller-")),
+    // Drill.
+    (
+        "kubectl apply --filename deploy/manifests/drill.yaml",
+        By("tests/chart.rs", "deploy/manifests/drill.yaml"),
+    ),
+    (
+        "kubectl --namespace rds-csi logs --follow job/rds-csi-drill",
+        By("tests/chart.rs", "\"Job\", \"rds-csi-drill\""),
+    ),
+    (
+        "kubectl delete --filename deploy/manifests/drill.yaml",
+        By("tests/chart.rs", "deploy/manifests/drill.yaml"),
+    ),
+    ("sudo rds-csi doctor --config", By("testbed/tests/vm/drill.rs", "\"--drill\"")),
     // Elsewhere in the README.
     ("make demo", By(".ci/run", "make demo")),
     ("make test", By(".ci/run", "make test")),
