@@ -173,7 +173,7 @@ fn a_copy_that_somebody_has_edited_is_unreadable_with_a_short_reason_and_never_a
 #[test]
 fn what_a_newer_release_added_to_a_copy_is_carried_through_unless_it_says_that_it_must_be_known() {
     let mut newer = serde_json::to_value(copy(&["n1"])).unwrap();
-    newer["readers"] = json!(["n1", { "deep": [1.5, null] }]);
+    newer["later"] = json!(["n1", { "deep": [1.5, null] }]);
     newer["fencedFrom"] = json!([{ "node": "n2", "attachment": "u", "since": "noon" }]);
     for needs in [None, Some(1)] {
         if let Some(needs) = needs {
