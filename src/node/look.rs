@@ -10,6 +10,9 @@ use crate::host::{Controller, ControllerState, Device, DeviceNumber, Mount};
 use crate::operations::Error;
 use crate::volume::{Handle, Nqn, Slot};
 
+/// What is mounted where a device's node was bound to a file.
+pub const DEVTMPFS: &str = "devtmpfs";
+
 /// Everything that bears on one volume, read in one go.
 #[derive(Debug, Clone)]
 pub struct Seen {
@@ -171,7 +174,7 @@ impl Seen {
 /// Is this a mount of the device: of the file system on it, or of its node, which was bound to a file?
 pub fn uses(mount: &Mount, device: &Device) -> bool {
     let node = device.path.file_name().map(|name| PathBuf::from("/").join(name));
-    is_of(mount, device) || mount.kind == "devtmpfs" && node.as_ref() == Some(&mount.root)
+    is_of(mount, device) || mount.kind == DEVTMPFS && node.as_ref() == Some(&mount.root)
 }
 
 /// Is the file system of this mount the one on this device?

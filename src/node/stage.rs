@@ -1,7 +1,9 @@
 //! NodeStageVolume: connect, wait for the device, make a file system where there never was one,
 //! mount it where kubelet asks.
 
+mod identity;
 mod next;
+mod superseded;
 
 use std::path::PathBuf;
 
@@ -9,7 +11,9 @@ use slog::{info, warn};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::next::{Known, Step, Wanted, changed_identity, newer, next, older};
+use self::identity::changed_identity;
+use self::next::{Known, Step, Wanted, next};
+use self::superseded::{newer, older};
 use super::context::Context;
 use super::look::{Seen, is_of};
 use super::staged::Use;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::look::is_nvme;
+use super::look::{DEVTMPFS, is_nvme};
 use super::staged::name_of;
 use super::{Node, Point, Unpublish, foreign, precondition, shown};
 use crate::host::Entry;
@@ -34,9 +34,13 @@ impl Node {
         if seen.note.as_ref().is_some_and(|note| note.targets.contains_key(target)) {
             return Ok(());
         }
-        let number = match (seen.topmost(target), self.parts.host.entry(target).await?) {
-            (Some(_), Entry::Block(number)) => Some(number),
-            (Some(mount), _) if is_nvme(mount) => Some(mount.number),
+        let number = match seen.topmost(target) {
+            Some(mount) if is_nvme(mount) => Some(mount.number),
+            // Nothing else is touched here: a file system whose box is away would hang.
+            Some(mount) if mount.kind == DEVTMPFS => match self.parts.host.entry(target).await? {
+                Entry::Block(number) => Some(number),
+                _ => None,
+            },
             _ => None,
         };
         let mounted = match number {

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use slog::{info, warn};
 
 use self::next::{Step, Wanted, next};
+use super::look::Seen;
 use super::{Node, Point, shown};
-use crate::host;
+use crate::host::{self, Controller};
 use crate::operations::{Error, Kind};
 use crate::volume::{Handle, Nqn};
 
@@ -70,20 +71,7 @@ impl Node {
                     }
                 }
                 Step::Disconnect(controller) => {
-                    let nqn = &controller.nqn;
-                    let ended = match self.settled(nqn).await {
-                        Err(error) if is_waiting(&error) && !seen.is_live(nqn) => {
-                            self.give_up(volume, nqn, error).await
-                        }
-                        Err(error) => Err(error.into()),
-                        Ok(()) => {
-                            let ended = host.disconnect(&controller.name, nqn).await;
-                            ended.map_err(Error::from)
-                        }
-                    };
-                    info!(self.parts.log, "disconnected"; "volume" => shown(volume),
-                        "nqn" => %nqn, "ok" => ended.is_ok());
-                    (Point::Disconnected, ended)
+                    (Point::Disconnected, self.end(volume, &controller, &seen).await)
                 }
                 Step::Forget => {
                     let done = match &seen.note {
@@ -98,6 +86,21 @@ impl Node {
         }
         let what = format!("volume {} did not settle in {STEPS_MAX} steps", shown(volume));
         Err(Error::new(Kind::Unavailable, what))
+    }
+
+    /// Ends a connection from which nothing is mounted any more, once all is written.
+    async fn end(&self, volume: &Handle, of: &Controller, seen: &Seen) -> Result<(), Error> {
+        let nqn = &of.nqn;
+        let ended = match self.settled(nqn).await {
+            Err(error) if is_waiting(&error) && !seen.is_live(nqn) => {
+                self.give_up(volume, nqn, error).await
+            }
+            Err(error) => Err(error.into()),
+            Ok(()) => Ok(self.parts.host.disconnect(&of.name, nqn).await?),
+        };
+        info!(self.parts.log, "disconnected"; "volume" => shown(volume), "nqn" => %nqn,
+            "ok" => ended.is_ok());
+        ended
     }
 
     /// Is everything written that file systems had for the devices behind this NQN? One whose unmount

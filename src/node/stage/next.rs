@@ -7,14 +7,14 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::agent::generation;
+use super::identity::{as_it_is, changed_identity, identity};
 use crate::host::{Controller, ControllerState, Device, Mount, Signature};
 use crate::node::context::Context;
-use crate::node::look::{Seen, is_generation_of, is_nvme, is_of};
+use crate::node::look::{Seen, is_nvme, is_of};
 use crate::node::staged::{Formatting, Note, Use};
 use crate::node::{Point, foreign, precondition, shown};
 use crate::operations::{Error, Kind};
-use crate::volume::{Handle, Nqn};
+use crate::volume::Handle;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -128,34 +128,6 @@ pub fn next(wanted: &Wanted<'_>, seen: &Seen, known: &Known) -> Result<Step, Err
     }
 }
 
-/// The newest generation of the volume that this start of the kernel knows, where it is newer than
-/// the one that is asked for: then the call is a late one, or the volume was made anew.
-pub fn newer<'a>(wanted: &Wanted<'_>, seen: &'a Seen) -> Option<(u64, &'a Nqn)> {
-    let asked = wanted.context.generation?;
-    let note = seen.note.iter().filter(|note| note.boot == seen.boot);
-    let noted = note.filter_map(|note| Some((note.generation?, &note.nqn)));
-    let of_volume = |nqn: &Nqn| is_generation_of(nqn, &wanted.volume.slot);
-    let controllers = seen.controllers.iter().map(|one| &one.nqn);
-    let connected = controllers
-        .filter(|nqn| of_volume(nqn) && !seen.may_be_anothers(nqn))
-        .filter_map(|nqn| Some((generation(nqn.as_str())?.0, nqn)));
-    let newest = noted.chain(connected).max_by_key(|(number, _)| *number)?;
-    (newest.0 > asked).then_some(newest)
-}
-
-/// Why a call of an older generation is refused: both are named.
-pub fn older(wanted: &Wanted<'_>, (number, nqn): (u64, &Nqn)) -> Error {
-    let connect = &wanted.context.connect;
-    precondition(format!(
-        "generation {} of volume {} ({}) was asked for, and generation {number} ({nqn}) is known on \
-         this node: a late call does not end a newer attachment, and Kubernetes does not say that \
-         the older one is current",
-        wanted.context.generation.unwrap_or_default(),
-        shown(wanted.volume),
-        connect.nqn,
-    ))
-}
-
 /// The note as it must stand before anything is done.
 ///
 /// # Errors
@@ -235,44 +207,6 @@ fn connection<'a>(
         return Err(precondition(format!("{device} of volume {id} is write-protected by the box")));
     }
     Ok(Connection::Device(device))
-}
-
-/// A device that is used as it is: nothing on it says whose it is.
-fn as_it_is(wanted: &Wanted<'_>, device: &Device, note: Note) -> Result<Step, Error> {
-    let nqn = &device.nqn;
-    // A name with a nonce is only ever given to this volume, whatever the box calls its device.
-    if let Some((was, is)) = changed_identity(&note, device)
-        && generation(nqn.as_str()).is_none()
-    {
-        return Err(precondition(format!(
-            "{} has become another device under {nqn} ({is}, it was {was}), and that name is not \
-             volume {}'s alone; once nothing on this node uses the volume it is taken as it is",
-            device.path.display(),
-            shown(wanted.volume)
-        )));
-    }
-    let mut known = note.clone();
-    known.identity = identity(device).or(known.identity);
-    if known == note {
-        return Ok(Step::Done(device.clone()));
-    }
-    Ok(Step::Note(Box::new(known), Point::DeviceNoted))
-}
-
-/// What the box calls the device, where it says so itself. The kernel makes up a name of the form
-/// `nvme.` from model and serial number, and Linux' own target draws the latter anew with every start
-/// (`nvmet_subsys_alloc` in `drivers/nvme/target/core.c`).
-fn identity(device: &Device) -> Option<String> {
-    let given = |name: &&String| name.starts_with("uuid.") || name.starts_with("eui.");
-    device.identity.as_ref().filter(given).cloned()
-}
-
-/// What the box called the device at first and what it calls it now, where that differs. By itself it
-/// proves nothing: a box may give a disk that it made again after a repair, or that it exports again
-/// after a restart, another name under the same NQN. Then what lies on it has to tell.
-pub fn changed_identity(note: &Note, device: &Device) -> Option<(String, String)> {
-    let (was, is) = (note.identity.clone()?, identity(device)?);
-    (note.nqn == device.nqn && was != is).then_some((was, is))
 }
 
 /// A mount of this volume whose device is not the volume's any more: at the staging path, or where
