@@ -1,5 +1,7 @@
 //! kubelet and the node plugin come and go; the pod that uses a volume does not notice.
 
+use std::time::Duration;
+
 use rds_csi_testbed::cluster::NAMESPACE;
 use rds_csi_testbed::vm::{Daemon, VmCluster};
 use rds_csi_testbed::wait;
@@ -7,25 +9,29 @@ use rds_csi_testbed::wait;
 use crate::installed::{STEP, plugin_ready, registered};
 use crate::writer;
 
+/// Longest wait for a registration. A kubelet that met the socket of before a power cut pauses up to two
+/// minutes (its backoff knows the path alone).
+const RENEWED: Duration = Duration::from_secs(360);
+
 /// A restarted kubelet asks again, and an emptied folder gets a socket that it finds.
 pub async fn registration_is_renewed(cluster: &mut VmCluster, node: &str) {
-    let before = registrations(cluster, node).await;
+    let before = registration(cluster, node).await;
     cluster.node_mut(node).unwrap().stop_kubelet().await.unwrap();
     cluster.node_mut(node).unwrap().start_kubelet().await.unwrap();
-    let after = more_registrations(cluster, node, before).await;
+    let after = registered_after(cluster, node, before).await;
     let empty = "rm /var/lib/kubelet/plugins_registry/*";
     cluster.node(node).unwrap().vm.shell(empty).await.unwrap();
-    more_registrations(cluster, node, after).await;
+    registered_after(cluster, node, after).await;
     registered(cluster, node, true).await;
 }
 
 /// The plugin dies, and later its pod is replaced: the writer goes on, in the same container.
 pub async fn the_writer_does_not_notice(cluster: &VmCluster, node: &str, says: &Daemon) {
     let vm = &cluster.node(node).unwrap().vm;
-    let before = registrations(cluster, node).await;
+    let before = registration(cluster, node).await;
     vm.shell("kill -9 $(pidof rds-csi)").await.unwrap();
     writer::goes_on(says, 5).await;
-    more_registrations(cluster, node, before).await;
+    registered_after(cluster, node, before).await;
     let pod = plugin_ready(cluster, node).await.metadata;
     let pods = kube::Api::<k8s_openapi::api::core::v1::Pod>::namespaced(
         cluster.cluster.api.clone(),
@@ -45,18 +51,24 @@ pub async fn the_writer_does_not_notice(cluster: &VmCluster, node: &str, says: &
     assert!(all.iter().all(|one| one.restart_count == 0), "{all:?}");
 }
 
-/// How often the plugins of a node were registered, as far as their logs are there.
-pub async fn registrations(cluster: &VmCluster, node: &str) -> usize {
+/// When a plugin of a node was registered last, as far as its logs are there; kubelet keeps those of two
+/// containers.
+pub async fn registration(cluster: &VmCluster, node: &str) -> Option<String> {
     let node = cluster.node(node).unwrap();
-    let said = node.log(NAMESPACE, "rds-csi-node-*", "rds-csi").await.unwrap();
-    said.matches("registered with kubelet").count()
+    let said = node.log(NAMESPACE, "rds-csi-node-*", "rds-csi").await.unwrap_or_default();
+    let lines = said.lines().filter(|line| line.contains("registered with kubelet"));
+    lines.filter_map(|line| line.split(' ').next()).max().map(str::to_owned)
 }
 
-/// Waits until they were registered once more.
-pub async fn more_registrations(cluster: &VmCluster, node: &str, before: usize) -> usize {
-    wait::until("registration is renewed", STEP, async || {
-        let now = registrations(cluster, node).await;
-        if now > before { Ok(now) } else { Err(now) }
+/// Waits until it was registered later than that.
+pub async fn registered_after(
+    cluster: &VmCluster,
+    node: &str,
+    before: Option<String>,
+) -> Option<String> {
+    wait::until("registration is renewed", RENEWED, async || {
+        let now = registration(cluster, node).await;
+        if now > before { Ok(now) } else { Err(format!("{now:?}")) }
     })
     .await
     .unwrap()

@@ -52,10 +52,10 @@ pub async fn the_volume_moves_with_every_acknowledged_block(
 pub async fn the_old_node_comes_back_clean(cluster: &mut VmCluster, old: &str, says: &Daemon) {
     cluster.node_mut(old).unwrap().power_on().await.unwrap();
     // Its pod still has the status of before: its log tells what is now.
-    let before = plugin::registrations(cluster, old).await;
+    let before = plugin::registration(cluster, old).await;
     cluster.node_ready(old, true).await.unwrap();
     set_out_of_service(&cluster.cluster.api, old, false).await.unwrap();
-    plugin::more_registrations(cluster, old, before).await;
+    plugin::registered_after(cluster, old, before).await;
     plugin_ready(cluster, old).await;
     registered(cluster, old, true).await;
     nothing_left(cluster, old).await;
