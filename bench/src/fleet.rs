@@ -160,6 +160,7 @@ impl Fleet {
                 copied: Record::parse(&member.copy.record).ok().map(Arc::new),
                 names: Handle::parse(member.slot.as_str()).ok(),
                 nvme_port: None,
+                usage: rds_csi::attachment::usage::Usage { reads_only: false, is_raw: false },
             };
             Arc::new(volume)
         });

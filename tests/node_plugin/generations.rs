@@ -188,11 +188,11 @@ async fn without_its_note_what_is_used_elsewhere_stays_connected() {
     let refused = kubelet.unstage(&volume).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains("/k/pods/a/mount"), "{refused}");
-    assert_eq!(kernel.connected(), [volume.nqn.clone()]);
+    assert_eq!(kernel.connected(), std::slice::from_ref(&volume.nqn));
     // Not mounted at the staging path any more, and nothing in memory: still not.
     let refused = Kubelet::new(&kernel).unstage(&volume).await;
     assert_eq!(code(refused), Code::FailedPrecondition);
-    assert_eq!(kernel.connected(), [volume.nqn.clone()]);
+    assert_eq!(kernel.connected(), std::slice::from_ref(&volume.nqn));
     kernel.write(&pod("a"), "file", "text").unwrap();
     kubelet.unpublish(&volume, &pod("a")).await.unwrap();
     kubelet.unstage(&volume).await.unwrap();
@@ -301,7 +301,7 @@ async fn a_late_call_of_an_older_generation_takes_nothing_from_the_newer_one() {
                 assert!(refused.message().contains(named), "{refused}");
             }
         }
-        assert_eq!(kernel.connected(), [new.nqn.clone()]);
+        assert_eq!(kernel.connected(), std::slice::from_ref(&new.nqn));
         assert_eq!(kernel.disk_at(&pod("a")).as_deref(), Some("v"));
         assert_eq!(kubelet.node.staged().await.unwrap().len(), usize::from(!loses_note));
     }
@@ -326,7 +326,7 @@ async fn a_volume_that_was_made_anew_begins_at_its_first_generation_again() {
     assert_eq!(code(kubelet.stage(&anew).await), Code::FailedPrecondition);
     let kubelet = Kubelet::vouched(&kernel);
     kubelet.stage(&anew).await.unwrap();
-    assert_eq!(kernel.connected(), [anew.nqn.clone()]);
+    assert_eq!(kernel.connected(), std::slice::from_ref(&anew.nqn));
     // Nor does what was known before a restart of the node hold anything up.
     let (kernel, kubelet, first) = first("ext4");
     let later = Attachment::new("v", 7, true, file_system("ext4"));
