@@ -131,6 +131,10 @@ mod test {
     #[tokio::test]
     async fn what_one_wrote_another_reads_and_the_newest_counts() {
         let api = ApiServer::new();
+        let namespace = serde_json::json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "rds-csi"},
+        });
+        api.create(namespace).unwrap();
         let (main, other) =
             (BackendName::parse("main").unwrap(), BackendName::parse("other").unwrap());
         assert!(drills(&api).all().await.unwrap().is_empty());
