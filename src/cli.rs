@@ -299,11 +299,12 @@ mod test {
             "rds-csi controller --conf a",
             "rds-csi sandbox --routeros new",
             "rds-csi sandbox --all-switches --switch no-counters",
+            "rds-csi doctor --drill --startup-script",
         ] {
             let error = parse(line).unwrap_err();
             assert_eq!(exit_code(&error), ExitCode::from(USAGE), "{line}");
         }
-        for line in ["rds-csi --help", "rds-csi --version", "rds-csi controller --help"] {
+        for line in ["rds-csi --help", "rds-csi --version", "rds-csi doctor --help"] {
             assert_eq!(exit_code(&parse(line).unwrap_err()), ExitCode::from(SUCCESS), "{line}");
         }
     }
