@@ -134,6 +134,8 @@ mod test {
         assert_eq!(find(&bytes, &series("a"), 700).lost, 100, "a hundred did not arrive");
         bytes[5 * BLOCK + 4000] ^= 1;
         assert_eq!(find(&bytes, &series("a"), 600).lost, 1);
+        let mut bytes = Vec::new();
+        written(&mut bytes, &series("a"), 0..1);
         assert_eq!(find(&bytes[..BLOCK], &series("a"), 1).lost, PLACES - 1, "a short read");
     }
 }
