@@ -50,6 +50,8 @@ async fn formatted_and_not_told(world: &mut World) {
     // What the killed plugin had connected is swept by its agent once it is there again.
     world.restart(0, &[]).await;
     clean(&world.nodes[0].0).await;
+    // As kubelet does, to which staging may have been half done.
+    world.nodes[0].1.unstage(&empty).await.unwrap();
     world.driver.delete(&empty).await.unwrap();
 }
 

@@ -9,6 +9,7 @@ use rds_csi_testbed::vm::{
     node_plugin, oracle,
 };
 use rds_csi_testbed::wait;
+use tonic::Code;
 
 pub const MIB: u64 = 1 << 20;
 /// Longest wait for one step, on a machine that others use, too.
@@ -90,7 +91,13 @@ impl World {
     pub async fn runs(&self, volume: &Volume, node: usize) -> HashMap<String, String> {
         let (vm, plugin) = &self.nodes[node];
         let context = self.driver.attach(volume, vm.name()).await.unwrap();
-        plugin.stage(vm, volume, &context).await.unwrap();
+        // The agent may be looking at what an earlier call left of it; kubelet asks again.
+        let staged = wait::until("it is staged", STEP, async || {
+            let staged = plugin.stage(vm, volume, &context).await;
+            let is_busy = staged.as_ref().is_err_and(|status| status.code() == Code::Aborted);
+            if is_busy { Err("somebody works on it") } else { Ok(staged) }
+        });
+        staged.await.unwrap().unwrap();
         plugin.publish(vm, volume, &context, POD).await.unwrap();
         context
     }
