@@ -117,6 +117,7 @@ const COMMANDS: &[(&str, How)] = &[
     ("make vm-test", By("Makefile", "vm-test:")),
     ("make conformance", By(".ci/run", "make conformance")),
     ("make e2e", By("Makefile", "e2e:")),
+    ("make cluster-test", By("Makefile", "cluster-test:")),
     ("make chart", By("Makefile", "chart:")),
     ("make bench", By("Makefile", "bench:")),
     ("make help", By("Makefile", "help:")),
