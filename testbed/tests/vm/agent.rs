@@ -38,7 +38,19 @@ async fn fresh_words(world: &mut World) {
     let mut writer = writes(&world.nodes[1].0, &volume, "w").await;
     remembered(world, "node-b").await;
     world.nodes[1].1.daemon.kill().await.unwrap();
+    let seen = || world.driver.said().matches(r#""transition":"out of service""#).count();
+    let before = seen();
     world.driver.set_out_of_service("node-b", true).unwrap();
+    // Only of a node that is known to be out of service a detach shuts the host out.
+    wait::until(
+        "the order is seen",
+        STEP,
+        async || {
+            if seen() > before { Ok(()) } else { Err("not yet") }
+        },
+    )
+    .await
+    .unwrap();
     world.driver.detach(&volume, "node-b").await.unwrap();
     world.driver.set_out_of_service("node-b", false).unwrap();
 
