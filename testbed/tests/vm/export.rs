@@ -144,7 +144,10 @@ async fn fenced(world: &mut World) {
     let last = oracle::acknowledged(&writer.said());
     controller.delete(node).await.unwrap();
     writer.wait(STEP).await.unwrap();
-    assert_eq!(oracle::acknowledged(&writer.said()), last);
+    // What had landed when the export was closed may be acknowledged when its queue is taken down (seen
+    // once on 6.1); what lands later would stand in the place of one of the new writer's blocks.
+    let late = oracle::acknowledged(&writer.said()).unwrap() - last.unwrap();
+    assert!(late <= 1, "{late} writes were acknowledged after the fence");
     let found = oracle::found(&storage.vm, &storage.image("v")).await.unwrap();
     let of_a = found.iter().filter(|block| block.writer == "a" && block.place < 1000).count();
     assert_eq!((of_a, found.iter().filter(|b| b.writer == "b").count()), (0, 1000));
