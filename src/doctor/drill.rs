@@ -229,7 +229,8 @@ impl Drill {
     fn wanted(&self, nqn: &Nqn, host: usize) -> Connect {
         let host = &self.hosts[host];
         let timing = Timing {
-            ctrl_loss: None,
+            // Longer than a drill takes. One that is killed does not leave a host that tries for ever.
+            ctrl_loss: Some(Duration::from_secs(600)),
             reconnect_delay: self.setup.pace.reconnect,
             keep_alive: Duration::from_secs(5),
             fast_io_fail: None,

@@ -16,7 +16,7 @@ use self::next::{Known, Step, Wanted, next};
 use self::superseded::{newer, older};
 use super::context::Context;
 use super::look::{Seen, is_of};
-use super::staged::Use;
+use super::staged::{Note, Use};
 use super::{Faults, Happened, Node, Point, changed, hidden, is_final, shown};
 use crate::host::{self, Controller, Device, Entry, Mount};
 use crate::operations::{Error, Kind};
@@ -291,7 +291,11 @@ impl Staging<'_> {
             for controller in seen.to(nqn) {
                 node.parts.host.disconnect(&controller.name, nqn).await?;
             }
-            let keeps = seen.note.is_some_and(|note| note.keeps_formatting());
+            // What says which device it was, and where it is to be seen, is not forgotten for one refusal.
+            let keeps = |note: Note| {
+                note.keeps_formatting() || note.identity.is_some() || !note.targets.is_empty()
+            };
+            let keeps = seen.note.is_some_and(keeps);
             if keeps { Ok(()) } else { node.forget(volume).await }
         };
         let undone: Result<(), Error> = undone.await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Node, shown};
+use super::{Node, Unreadable, shown};
 use crate::agent::generation;
 use crate::host::{Connect, Controller, Mount, Timing};
 use crate::operations::{Error, Kind};
@@ -300,15 +300,20 @@ impl Node {
         Ok(notes)
     }
 
-    /// Of which volumes it is known that a file system was begun, although they are not staged any
-    /// more: under NQNs of which nobody has said yet that they are over.
+    /// What is staged, what is kept of volumes that were unstaged, and the notes that cannot be read.
     ///
     /// # Errors
     /// When the notes cannot be read.
-    pub async fn left(&self) -> Result<Vec<Staged>, Error> {
-        let mut notes = self.all_notes().await?.read;
-        notes.retain(|name, _| is_left(name));
-        Ok(notes.values().map(|note| Staged { is_left: true, ..Staged::from(note) }).collect())
+    pub async fn noted(&self) -> Result<(Vec<Staged>, Vec<Unreadable>), Error> {
+        // What is put away meanwhile is found in one of the two: it is written there first. So is what
+        // can be read in one of them alone.
+        let (first, then) = (self.all_notes().await?, self.all_notes().await?);
+        let left = then.read.iter().filter(|(name, _)| is_left(name));
+        let left = left.map(|(_, note)| Staged { is_left: true, ..Staged::from(note) });
+        let staged = first.read.iter().filter(|(name, _)| !is_left(name));
+        let all = left.chain(staged.map(|(_, note)| Staged::from(note))).collect();
+        let unreadable = first.unreadable.into_iter().chain(then.unreadable);
+        Ok((all, BTreeMap::from_iter(unreadable).into_values().collect()))
     }
 
     pub(super) async fn write(&self, volume: &Handle, note: &Note) -> Result<(), Error> {

@@ -12,7 +12,7 @@ use super::{Happened, Node, precondition};
 use crate::agent::generation;
 use crate::host;
 use crate::logging::Chain;
-use crate::operations::Error;
+use crate::operations::{Error, Kind};
 use crate::volume::{Nqn, Slot};
 
 /// A note that cannot be read.
@@ -24,6 +24,8 @@ pub struct Unreadable {
     pub nqn: Option<Nqn>,
     /// Why the rest cannot.
     pub why: String,
+    /// Was it read, and is none of ours? Else reading it failed, which may pass.
+    pub is_damaged: bool,
 }
 
 /// Which notes cannot be read, as it was told last.
@@ -52,7 +54,8 @@ impl Notes {
                     Err(why) => (why.to_string(), nqn_in(text)),
                 },
             };
-            notes.unreadable.insert(name.clone(), Unreadable { name, nqn, why });
+            let is_damaged = text.is_ok();
+            notes.unreadable.insert(name.clone(), Unreadable { name, nqn, why, is_damaged });
         }
         notes
     }
@@ -86,6 +89,13 @@ impl Unreadable {
 
     /// Why nothing is done.
     pub fn error(&self) -> Error {
+        if !self.is_damaged {
+            let message = format!(
+                "the note {} of what is staged on this node cannot be read now: {}",
+                self.name, self.why
+            );
+            return Error::new(Kind::Unavailable, message);
+        }
         precondition(format!(
             "the note {} of what is staged on this node cannot be read: {}; look at it, and remove \
              it once its volume is not in use here",
@@ -128,6 +138,19 @@ impl Node {
 #[cfg(test)]
 mod test {
     use super::*;
+
+    #[test]
+    fn a_note_that_could_not_be_read_is_asked_for_again_and_only_a_damaged_one_may_be_removed() {
+        let failed = host::Error::new(host::Kind::Failed, "too many open files");
+        let texts = [("v", Err(failed)), ("w", Ok("{".to_owned()))];
+        let notes = Notes::of(texts.map(|(name, text)| (name.to_owned(), text)).into());
+        let error = notes.unreadable["v"].error();
+        assert_eq!(error.kind, Kind::Unavailable);
+        assert!(!error.message.contains("remove"), "{error}");
+        let error = notes.unreadable["w"].error();
+        assert_eq!(error.kind, Kind::Precondition);
+        assert!(error.message.contains("remove it"), "{error}");
+    }
 
     #[test]
     fn an_unreadable_note_may_describe_what_it_names_or_what_its_name_does_not_exclude() {

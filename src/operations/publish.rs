@@ -152,8 +152,9 @@ impl Operations {
         let mut names: Vec<&str> = kept_out.iter().map(|entry| entry.node.as_str()).collect();
         names.dedup();
         let message = format!(
-            "volume {} was fenced from {} nodes that have not been let in again ({}, …); it is \
-             attached to no further node before some of their VolumeAttachments are gone",
+            "volume {} was fenced from {} nodes that have not been let in again ({}, …), and there is \
+             no room to remember another; it is attached to one of these, or to another node once \
+             VolumeAttachments or Nodes of theirs are gone",
             ground.id,
             kept_out.len(),
             names.iter().take(3).copied().collect::<Vec<_>>().join(", ")

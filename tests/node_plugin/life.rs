@@ -23,7 +23,7 @@ async fn a_file_system_is_made_used_handed_on_and_nothing_is_left() {
         assert!(kernel.connected().is_empty() && !kernel.exists(&pod("a")), "{kind}");
         assert!(kubelet.node.staged().await.unwrap().is_empty());
         // What became of the disk is told until it is known elsewhere.
-        let left = kubelet.node.left().await.unwrap();
+        let (left, _) = kubelet.node.noted().await.unwrap();
         assert_eq!(left[0].formatting, rds_csi::node::Formatting::Done);
         assert_eq!((left.len(), left[0].nqn.as_str()), (1, volume.nqn.as_str()));
 

@@ -88,12 +88,8 @@ impl StagedVolume {
 #[async_trait]
 impl StagedVolumes for Node {
     async fn noted(&self) -> Result<Noted, String> {
-        let failed = |error: crate::operations::Error| error.to_string();
-        // What is put away meanwhile is found in one of them: it is written there first.
-        let staged = Self::staged(self).await.map_err(failed)?;
-        let left = self.left().await.map_err(failed)?;
-        let volumes = left.into_iter().chain(staged).filter_map(StagedVolume::of).collect();
-        let unreadable = self.unreadable().await.map_err(failed)?;
+        let (staged, unreadable) = Self::noted(self).await.map_err(|error| error.to_string())?;
+        let volumes = staged.into_iter().filter_map(StagedVolume::of).collect();
         Ok(Noted { volumes, unreadable })
     }
 

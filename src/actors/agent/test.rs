@@ -569,7 +569,12 @@ async fn the_agent_goes_round_after_round_and_comes_back_after_a_panic() {
 }
 
 fn unreadable(name: &str, nqn: Option<&Nqn>) -> Unreadable {
-    Unreadable { name: name.into(), nqn: nqn.cloned(), why: "it has form 2".into() }
+    Unreadable {
+        name: name.into(),
+        nqn: nqn.cloned(),
+        why: "it has form 2".into(),
+        is_damaged: true,
+    }
 }
 
 #[tokio::test(start_paused = true)]
