@@ -186,6 +186,8 @@ async fn a_raw_device_of_another_identity_is_taken_only_under_a_name_that_nobody
         if let Err(refused) = outcome {
             assert_eq!(refused.code(), Code::FailedPrecondition);
             assert!(refused.message().contains("uuid.second, it was uuid.v"), "{refused}");
+            let again = kubelet.stage(&volume).await.unwrap_err();
+            assert!(again.message().contains("uuid.second, it was uuid.v"), "asked again: {again}");
             // The way out that the message names.
             kubelet.unstage(&volume).await.unwrap();
             kubelet.stage(&volume).await.unwrap();
