@@ -115,7 +115,7 @@ const COMMANDS: &[(&str, How)] = &[
     ("make simulate", By(".ci/run", "make simulate")),
     ("make host-test", By(".ci/run", "make host-test")),
     ("make vm-test", By("Makefile", "vm-test:")),
-    ("make conformance", By(".ci/run", "make conformance")),
+    ("make conformance", By("Makefile", "conformance:")),
     ("make e2e", By("Makefile", "e2e:")),
     ("make cluster-test", By("Makefile", "cluster-test:")),
     ("make chart", By("Makefile", "chart:")),
